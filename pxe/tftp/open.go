@@ -1,0 +1,81 @@
+package tftp
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// File is an opened boot file. ReadAt is called by one goroutine at a time,
+// in order, and Close once, after the last ReadAt.
+type File interface {
+	io.ReaderAt
+	io.Closer
+	// Size is the length in bytes; a transfer sends exactly this many.
+	Size() int64
+}
+
+// Opener finds the file that a client asks for. The server trusts no name:
+// confinement is the Opener's.
+type Opener interface {
+	// Open returns the file for a client's request. The name is as the client
+	// sent it: any bytes but NUL. The error reaches the client as "file not
+	// found" if it is fs.ErrNotExist, as "access violation" if it is
+	// fs.ErrPermission, literally if it is an *Error, and else as a general
+	// refusal without its text. Open is called concurrently, with a deadline.
+	Open(ctx context.Context, name string, peer netip.AddrPort) (File, error)
+}
+
+// Root is an Opener over a directory. Close it when the server has returned.
+type Root struct{ root *os.Root }
+
+// Dir opens a directory to serve regular files from. Names are taken as
+// relative to it, with or without leading slashes; no ".." and no symbolic
+// link leads out of it.
+func Dir(dir string) (*Root, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open TFTP root: %w", err)
+	}
+	return &Root{root}, nil
+}
+
+// Close releases the directory.
+func (r *Root) Close() error { return r.root.Close() }
+
+// Open implements Opener.
+func (r *Root) Open(_ context.Context, name string, _ netip.AddrPort) (File, error) {
+	rel := strings.TrimLeft(name, "/")
+	if slices.Contains(strings.Split(rel, "/"), "..") {
+		return nil, fmt.Errorf("open %q: name has a \"..\": %w", name, fs.ErrPermission)
+	}
+	// O_NONBLOCK: opening a FIFO that someone left there must not hang.
+	f, err := r.root.OpenFile(path.Clean(rel), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %q: %w", name, err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("not a regular file: %w", fs.ErrPermission)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open %q: %w", name, err)
+	}
+	return &diskFile{f, info.Size()}, nil
+}
+
+type diskFile struct {
+	*os.File
+	size int64
+}
+
+func (f *diskFile) Size() int64 { return f.size }
