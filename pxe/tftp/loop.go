@@ -23,7 +23,7 @@ type event struct {
 // loop runs the transfers that were given to it, on one goroutine.
 type loop struct {
 	srv      *Server
-	epoll    int
+	poller   poller
 	wake     int // eventfd
 	sessions map[int32]*session
 	readers  sync.WaitGroup
@@ -43,7 +43,7 @@ func newLoop(srv *Server) (*loop, error) {
 		unix.Close(ep)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	l := &loop{srv: srv, epoll: ep, wake: wake, sessions: map[int32]*session{}}
+	l := &loop{srv: srv, poller: poller{epoll: ep}, wake: wake, sessions: map[int32]*session{}}
 	if err := l.watch(unix.EPOLL_CTL_ADD, wake, unix.EPOLLIN); err != nil {
 		l.release()
 		return nil, err
@@ -52,7 +52,7 @@ func newLoop(srv *Server) (*loop, error) {
 }
 
 func (l *loop) watch(op, fd int, events uint32) error {
-	if err := unix.EpollCtl(l.epoll, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}); err != nil {
+	if err := unix.EpollCtl(l.poller.epoll, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
 	return nil
@@ -60,7 +60,7 @@ func (l *loop) watch(op, fd int, events uint32) error {
 
 func (l *loop) release() {
 	unix.Close(l.wake)
-	unix.Close(l.epoll)
+	unix.Close(l.poller.epoll)
 }
 
 // post hands news to the loop; false if the loop has ended.
@@ -103,7 +103,7 @@ func (l *loop) run() error {
 		if len(l.sessions) > 0 {
 			timeout = int(tickEvery.Milliseconds())
 		}
-		n, err := unix.EpollWait(l.epoll, events, timeout)
+		n, err := l.poller.wait(events, timeout)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			l.abandon()
 			return fmt.Errorf("epoll_wait: %w", err)
@@ -186,7 +186,7 @@ func (l *loop) ready(e unix.EpollEvent, packet []byte, now time.Time) {
 		}
 		return
 	}
-	n, err := unix.Read(s.sock.fd, packet)
+	n, err := rawRead(s.sock.fd, packet)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 	case errors.Is(err, unix.EMSGSIZE) && !s.fragment: // a router on the path says so

@@ -65,7 +65,7 @@ func (s *session) arm(now time.Time, c *Config) {
 }
 
 func (s *session) sendOAck() error {
-	_, err := unix.Write(s.sock.fd, s.oack)
+	_, err := rawWrite(s.sock.fd, s.oack)
 	return s.absorb(err)
 }
 

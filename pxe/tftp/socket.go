@@ -123,7 +123,7 @@ func (s *socket) sendChunk(chunk []byte) (int, error) {
 	if len(chunk) > s.stride && !s.gso {
 		return s.sendEach(chunk)
 	}
-	n, err := unix.Write(s.fd, chunk)
+	n, err := rawWrite(s.fd, chunk)
 	if s.gso && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EOPNOTSUPP)) {
 		// The device has no checksum offload, or a tunnel is in the way: the
 		// kernel cannot segment here. Send packet by packet from now on.
@@ -160,7 +160,7 @@ func (s *socket) sendEach(chunk []byte) (int, error) {
 		b.headers[n].hdr = unix.Msghdr{Iov: &b.iovecs[n], Iovlen: 1}
 		n++
 	}
-	sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd),
+	sent, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fd),
 		uintptr(unsafe.Pointer(&b.headers[0])), uintptr(n), 0, 0, 0)
 	if errno != 0 {
 		return 0, errno

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 
 	"github.com/gantry-pod/gantry/pxe/tftp"
@@ -20,7 +21,19 @@ func main() {
 	listen := flag.String("listen", "0.0.0.0:69", "address and port")
 	loops := flag.Int("loops", 0, "event loops; 0 is the default")
 	noGSO := flag.Bool("no-gso", false, "send windows by sendmmsg")
+	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
 	flag.Parse()
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err == nil {
+			err = pprof.StartCPUProfile(f)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "tftpserve:", err)
+			os.Exit(1)
+		}
+		defer pprof.StopCPUProfile()
+	}
 	if err := run(*root, *listen, *loops, *noGSO); err != nil {
 		fmt.Fprintln(os.Stderr, "tftpserve:", err)
 		os.Exit(1)
