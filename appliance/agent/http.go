@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/gantry-pod/gantry/netboot/job"
+)
+
+// Bounds of what an agent may send.
+const (
+	maxHello  = 64 << 10
+	maxReport = 1 << 20
+	maxLog    = 256 << 10
+)
+
+// Handler serves the agents' endpoints, as netboot/job lists them.
+func (s *Service) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /agent/v1/hello", s.serveHello)
+	mux.HandleFunc("GET /agent/v1/job", s.withSession(s.serveJob))
+	mux.HandleFunc("POST /agent/v1/jobs/{id}/report", s.withSession(s.serveReport))
+	mux.HandleFunc("POST /agent/v1/log", s.withSession(s.serveLog))
+	return mux
+}
+
+func (s *Service) serveHello(w http.ResponseWriter, r *http.Request) {
+	from, err := remote(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	var h job.Hello
+	if err := readJSON(w, r, maxHello, &h); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	welcome, err := s.hello(r.Context(), bearer(r), h, from)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, welcome)
+}
+
+// withSession lets only a live session through.
+func (s *Service) withSession(next func(http.ResponseWriter, *http.Request, Boot)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		b, err := s.authenticate(r.Context(), bearer(r))
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		if len(b.Token) > 0 {
+			if err := s.change(r.Context(), b.Machine, func(b *Boot) error { b.Token = nil; return nil }); err != nil {
+				s.fail(w, r, err)
+				return
+			}
+		}
+		s.touch(b.Machine, nil)
+		next(w, r, b)
+	}
+}
+
+func (s *Service) serveJob(w http.ResponseWriter, r *http.Request, b Boot) {
+	j, err := s.next(r.Context(), b, r.URL.Query().Get("after"))
+	switch {
+	case err != nil:
+		s.fail(w, r, err)
+	case j == nil:
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		writeJSON(w, http.StatusOK, j)
+	}
+}
+
+func (s *Service) serveReport(w http.ResponseWriter, r *http.Request, b Boot) {
+	var rep job.Report
+	if err := readJSON(w, r, maxReport, &rep); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	reply, err := s.report(r.Context(), b, r.PathValue("id"), rep)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, reply)
+}
+
+func (s *Service) serveLog(w http.ResponseWriter, r *http.Request, b Boot) {
+	lines := []string{}
+	sc := bufio.NewScanner(http.MaxBytesReader(w, r.Body, maxLog))
+	sc.Buffer(nil, maxLog)
+	for sc.Scan() {
+		lines = append(lines, sc.Text())
+	}
+	if err := errors.Join(sc.Err(), s.book.Add(b.Machine, lines...)); err != nil {
+		s.fail(w, r, fmt.Errorf("log: %w", err))
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// errBad says that what an agent sent cannot be read.
+var errBad = errors.New("bad request")
+
+// fail answers with an RFC 9457 problem.
+func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, ErrRefused):
+		status = http.StatusForbidden
+	case errors.Is(err, errBad):
+		status = http.StatusBadRequest
+	case r.Context().Err() != nil:
+		return // the agent hung up
+	}
+	s.log.Warn("agent's call failed", "path", r.URL.Path, "from", r.RemoteAddr, "status", status, "error", err)
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	// The connection may be gone; there is nobody else to tell.
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()})
+}
+
+func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%s: body: %w: %w", r.URL.Path, err, errBad)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("%s: body goes on after its end: %w", r.URL.Path, errBad)
+	}
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	// The connection may be gone; the agent asks again.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func bearer(r *http.Request) string {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return ""
+	}
+	return token
+}
+
+func remote(r *http.Request) (netip.Addr, error) {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("remote address %q: %w", r.RemoteAddr, errBad)
+	}
+	return ap.Addr().Unmap(), nil
+}

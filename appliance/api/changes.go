@@ -1,0 +1,163 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gantry-pod/gantry/appliance/change"
+	"github.com/gantry-pod/gantry/appliance/deploy"
+	"github.com/gantry-pod/gantry/appliance/machine"
+)
+
+type requestOut struct{ Body Request }
+
+// changeIn is what every change takes.
+type changeIn struct {
+	machineIn
+	Key string `header:"Idempotency-Key" doc:"The same key from the same caller is the same request" maxLength:"200"`
+}
+
+// machineChanges registers what is done to a machine: each answers 202 with a
+// change request.
+func (s *Server) machineChanges(api huma.API) {
+	huma.Register(api, op(http.MethodPost, "/v1/machines/{id}/deploy", "deploy-machine", "Write an image to a machine and configure it", "machines", 202),
+		func(ctx context.Context, in *struct {
+			changeIn
+			Body deploy.Spec
+		}) (*requestOut, error) {
+			ask, admit, err := s.Deploy.AskDeploy(ctx, in.ID, in.Body)
+			return s.submit(ctx, in.changeIn, ask, admit, err)
+		})
+	huma.Register(api, op(http.MethodPost, "/v1/machines/{id}/rescue", "rescue-machine", "Start the rescue system on a machine; its disks are left alone", "machines", 202),
+		func(ctx context.Context, in *struct {
+			changeIn
+			Body deploy.RescueSpec
+		}) (*requestOut, error) {
+			ask, admit, err := s.Deploy.AskRescue(in.ID, in.Body)
+			return s.submit(ctx, in.changeIn, ask, admit, err)
+		})
+	simple := func(verb, summary string, ask func(id string) (change.Ask, change.Admit)) {
+		huma.Register(api, op(http.MethodPost, "/v1/machines/{id}/"+verb, verb+"-machine", summary, "machines", 202),
+			func(ctx context.Context, in *changeIn) (*requestOut, error) {
+				a, admit := ask(in.ID)
+				return s.submit(ctx, *in, a, admit, nil)
+			})
+	}
+	simple("inspect", "Take a machine's inventory", s.Deploy.AskInspect)
+	simple("release", "Wipe a machine and make it available", s.Deploy.AskRelease)
+	simple("restore", "End a machine's maintenance: wipe it and make it available", s.Deploy.AskRestore)
+	simple("unrescue", "Leave the rescue system and boot the disk", s.Deploy.AskUnrescue)
+	for verb, k := range map[string]change.Kind{"restart": change.Restart, "start": change.Start, "stop": change.Stop} {
+		simple(verb, "Switch an active machine: "+verb, func(id string) (change.Ask, change.Admit) { return s.Deploy.AskPower(k, id) })
+	}
+}
+
+func (s *Server) submit(ctx context.Context, in changeIn, ask change.Ask, admit change.Admit, err error) (*requestOut, error) {
+	if err != nil {
+		return nil, refuse(err)
+	}
+	ask.By, ask.Key = caller(ctx), in.Key
+	r, err := s.Runner.Submit(ctx, ask, admit)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	return &requestOut{s.viewRequest(r)}, nil
+}
+
+type requestIn struct {
+	ID string `path:"id" doc:"The request's ID"`
+}
+
+// requests registers what is about change requests.
+func (s *Server) requests(api huma.API) {
+	huma.Register(api, op(http.MethodGet, "/v1/requests", "list-requests", "List change requests, newest first", "requests", 200),
+		func(ctx context.Context, in *struct {
+			Machine string `query:"machine" doc:"Only of this machine"`
+			Limit   int    `query:"limit" default:"50" minimum:"1" maximum:"1000"`
+		}) (*struct{ Body []Request }, error) {
+			list, err := s.Book.List(ctx, in.Machine, in.Limit)
+			if err != nil {
+				return nil, refuse(err)
+			}
+			out := make([]Request, len(list))
+			for i, r := range list {
+				out[i] = s.viewRequest(r)
+			}
+			return &struct{ Body []Request }{out}, nil
+		})
+	huma.Register(api, op(http.MethodGet, "/v1/requests/{id}", "show-request", "Show a change request", "requests", 200),
+		func(ctx context.Context, in *requestIn) (*requestOut, error) {
+			r, err := s.Book.Get(ctx, in.ID)
+			return &requestOut{s.viewRequest(r)}, refuse(err)
+		})
+	huma.Register(api, op(http.MethodPost, "/v1/requests/{id}/cancel", "cancel-request", "Stop a change request and undo what it did", "requests", 202),
+		func(ctx context.Context, in *requestIn) (*requestOut, error) {
+			if _, err := s.Book.Get(ctx, in.ID); err != nil {
+				return nil, refuse(err)
+			}
+			r, err := s.Runner.Cancel(ctx, in.ID)
+			return &requestOut{s.viewRequest(r)}, refuse(asRefusal(err))
+		})
+	huma.Register(api, op(http.MethodPost, "/v1/requests/{id}/retry", "retry-request", "Give a failed change request again", "requests", 202),
+		func(ctx context.Context, in *requestIn) (*requestOut, error) { return s.retry(ctx, in.ID) })
+}
+
+// retry gives an ended request again; asking twice makes one new request.
+func (s *Server) retry(ctx context.Context, id string) (*requestOut, error) {
+	old, err := s.Book.Get(ctx, id)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	if old.Status != change.Failed && old.Status != change.Cancelled {
+		return nil, huma.Error409Conflict("request " + id + " is " + string(old.Status) + "; only one that failed or was cancelled can be given again")
+	}
+	in := changeIn{machineIn: machineIn{ID: old.Machine}, Key: "retry-" + id}
+	switch old.Kind {
+	case change.Deploy:
+		var spec deploy.Spec
+		if err := decode(old.Spec, &spec); err != nil {
+			return nil, refuse(err)
+		}
+		ask, admit, err := s.Deploy.AskDeploy(ctx, old.Machine, spec)
+		return s.submit(ctx, in, ask, admit, err)
+	case change.Rescue:
+		var spec deploy.RescueSpec
+		if err := decode(old.Spec, &spec); err != nil {
+			return nil, refuse(err)
+		}
+		ask, admit, err := s.Deploy.AskRescue(old.Machine, spec)
+		return s.submit(ctx, in, ask, admit, err)
+	case change.Inspect:
+		ask, admit := s.Deploy.AskInspect(old.Machine)
+		return s.submit(ctx, in, ask, admit, nil)
+	case change.Release:
+		ask, admit := s.Deploy.AskRelease(old.Machine)
+		return s.submit(ctx, in, ask, admit, nil)
+	case change.Unrescue:
+		ask, admit := s.Deploy.AskUnrescue(old.Machine)
+		return s.submit(ctx, in, ask, admit, nil)
+	}
+	ask, admit := s.Deploy.AskPower(old.Kind, old.Machine)
+	return s.submit(ctx, in, ask, admit, nil)
+}
+
+func (s *Server) viewRequest(r change.Request) Request {
+	v := Request{Request: r}
+	if p, ok := s.Live.Last(r.ID); ok && !r.Status.Ended() {
+		v.Progress = &p
+	}
+	return v
+}
+
+// asRefusal makes an error about a transition, or about a request that ended,
+// one of the caller's.
+func asRefusal(err error) error {
+	var te *machine.TransitionError
+	if errors.As(err, &te) || errors.Is(err, change.ErrEnded) {
+		return &deploy.Refusal{Err: err}
+	}
+	return err
+}

@@ -1,0 +1,173 @@
+// Package boot knows what each machine of the pod is to boot and tells the
+// services that a booting machine talks to: the DHCP server which address and
+// whether to boot at all, the HTTP server which script. What always holds: a
+// machine is let through to its disk only in the states in which the lifecycle
+// lets it, and the agent is started only with a token made for that boot.
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/gantry-pod/gantry/appliance/asset"
+	"github.com/gantry-pod/gantry/appliance/machine"
+	"github.com/gantry-pod/gantry/netboot/job"
+)
+
+// Discovery says what becomes of machines that are in no inventory.
+type Discovery string
+
+// The policies for machines that are in no inventory.
+const (
+	// DiscoverInspect records and inspects them; their disks are not touched.
+	DiscoverInspect Discovery = "inspect"
+	// DiscoverRecord records them and holds them in the boot loader.
+	DiscoverRecord Discovery = "record"
+	// DiscoverIgnore gives them an address and nothing to boot.
+	DiscoverIgnore Discovery = "ignore"
+)
+
+// Host is what the DHCP server needs to know of a machine.
+type Host struct {
+	Machine string
+	Addr    netip.Addr
+	// Boot says whether it may be told to boot from us.
+	Boot bool
+}
+
+// Plan is what a machine's boot script is to do.
+type Plan struct {
+	// Boot is the lifecycle's choice.
+	Boot machine.Boot
+	// Args are kernel parameters for the agent.
+	Args []string
+	// Reason is shown on the machine's console.
+	Reason string
+}
+
+// Tokens makes boot tokens.
+type Tokens interface {
+	Issue(ctx context.Context, machine, mac string, from netip.Addr) (string, error)
+}
+
+// Guide answers for the pod. It is safe for concurrent use.
+type Guide struct {
+	assets    *asset.Registry
+	tokens    Tokens
+	discovery Discovery
+	server    string
+	found     func(ctx context.Context, m asset.Machine)
+	log       *slog.Logger
+	hosts     atomic.Pointer[map[[6]byte]Host]
+}
+
+// NewGuide makes a guide. server is the URL that agents reach the appliance
+// under; found is called for each machine that was discovered.
+func NewGuide(assets *asset.Registry, tokens Tokens, discovery Discovery, server string,
+	found func(context.Context, asset.Machine), log *slog.Logger) *Guide {
+	g := &Guide{assets: assets, tokens: tokens, discovery: discovery, server: server, found: found, log: log}
+	g.hosts.Store(&map[[6]byte]Host{})
+	return g
+}
+
+// Refresh reads the inventory; call it before the DHCP server starts.
+func (g *Guide) Refresh(ctx context.Context) error {
+	list, err := g.assets.Machines(ctx)
+	if err != nil {
+		return err
+	}
+	hosts := make(map[[6]byte]Host, len(list))
+	for _, m := range list {
+		for i, s := range m.MACs {
+			mac, err := net.ParseMAC(s)
+			if err != nil || len(mac) != 6 {
+				return fmt.Errorf("machine %s: MAC address %q in the store: %w", m.ID, s, err)
+			}
+			h := Host{Machine: m.ID, Boot: true}
+			if i == 0 {
+				h.Addr = m.Address // the other NICs get addresses from the pool
+			}
+			hosts[[6]byte(mac)] = h
+		}
+	}
+	g.hosts.Store(&hosts)
+	return nil
+}
+
+// Run keeps the guide up to date until ctx ends.
+func (g *Guide) Run(ctx context.Context) error {
+	changed, stop := g.assets.Watch()
+	defer stop()
+	for {
+		if err := g.Refresh(ctx); err != nil && ctx.Err() == nil {
+			g.log.Error("inventory not read; booting goes on with what is known", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-time.After(time.Minute):
+		}
+	}
+}
+
+// Host returns what is known of a NIC, from memory.
+func (g *Guide) Host(mac [6]byte) (Host, bool) {
+	h, ok := (*g.hosts.Load())[mac]
+	if !ok && g.discovery != DiscoverIgnore {
+		h.Boot = true
+	}
+	return h, ok
+}
+
+// Script decides what the machine that has this NIC and asks from this address
+// boots now.
+func (g *Guide) Script(ctx context.Context, mac net.HardwareAddr, from netip.Addr) (Plan, error) {
+	m, err := g.assets.ByMAC(ctx, mac.String())
+	if errors.Is(err, asset.ErrNotFound) {
+		return g.stranger(ctx, mac)
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	switch b := machine.BootOf(m.Status.State); {
+	case b == machine.BootAgent && m.Lock == "" && m.Status.State != machine.Rescue:
+		return Plan{Boot: machine.BootWait, Reason: fmt.Sprintf("machine %s is %s and no request has it", m.ID, m.Status.State)}, nil
+	case b == machine.BootAgent:
+		return g.agentPlan(ctx, m, mac, from)
+	case b == machine.BootDisk:
+		return Plan{Boot: b, Reason: fmt.Sprintf("machine %s is %s: its own disk", m.ID, m.Status.State)}, nil
+	default:
+		return Plan{Boot: b, Reason: fmt.Sprintf("machine %s is %s: nothing to boot", m.ID, m.Status.State)}, nil
+	}
+}
+
+func (g *Guide) agentPlan(ctx context.Context, m asset.Machine, mac net.HardwareAddr, from netip.Addr) (Plan, error) {
+	token, err := g.tokens.Issue(ctx, m.ID, mac.String(), from)
+	if err != nil {
+		return Plan{}, err
+	}
+	return Plan{Boot: machine.BootAgent, Reason: fmt.Sprintf("machine %s is %s: the netboot agent", m.ID, m.Status.State), Args: []string{
+		job.ParamServer + "=" + g.server, job.ParamMachine + "=" + m.ID, job.ParamToken + "=" + token, job.ParamBootIF + "=" + mac.String()}}, nil
+}
+
+func (g *Guide) stranger(ctx context.Context, mac net.HardwareAddr) (Plan, error) {
+	if g.discovery == DiscoverIgnore {
+		return Plan{Boot: machine.BootDisk, Reason: "not in the inventory"}, nil
+	}
+	m, err := g.assets.Discover(ctx, mac.String(), "")
+	if err != nil {
+		return Plan{}, err
+	}
+	g.log.Info("machine discovered", "machine", m.ID, "mac", mac.String())
+	if g.discovery == DiscoverInspect {
+		g.found(ctx, m)
+	}
+	return Plan{Boot: machine.BootWait, Reason: fmt.Sprintf("recorded as machine %s; accept it with: gantry machine accept %s", m.ID, m.ID)}, nil
+}
