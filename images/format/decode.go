@@ -1,0 +1,49 @@
+package format
+
+import (
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Decoder turns stored chunks back into their bytes. It is for one goroutine at
+// a time and holds about 1 MiB.
+type Decoder struct{ zstd *zstd.Decoder }
+
+// NewDecoder makes a Decoder; Close gives its memory back.
+func NewDecoder() (*Decoder, error) {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(MaxChunk), zstd.WithDecoderMaxWindow(MaxChunk))
+	if err != nil {
+		return nil, fmt.Errorf("make zstd decoder: %w", err)
+	}
+	return &Decoder{z}, nil
+}
+
+// Close frees the decoder.
+func (d *Decoder) Close() { d.zstd.Close() }
+
+// Decode writes the bytes of c, whose stored form is stored, to dst, which must
+// hold c.Length bytes, and returns them. However stored was made, not a byte
+// beyond that is written. An error wraps [ErrDigest]; dst is then undefined.
+func (d *Decoder) Decode(dst, stored []byte, c *Chunk) ([]byte, error) {
+	dst = dst[:c.Length]
+	if len(stored) != c.Stored {
+		return nil, fmt.Errorf("%w: %d stored bytes of the chunk at %d, not %d", ErrDigest, len(stored), c.Offset, c.Stored)
+	}
+	if c.Stored == c.Length {
+		copy(dst, stored)
+	} else {
+		out, err := d.zstd.DecodeAll(stored, dst[:0:c.Length])
+		if err != nil {
+			return nil, fmt.Errorf("%w: the chunk at %d does not decompress: %s", ErrDigest, c.Offset, err)
+		}
+		if len(out) != c.Length {
+			return nil, fmt.Errorf("%w: the chunk at %d is %d bytes, not %d", ErrDigest, c.Offset, len(out), c.Length)
+		}
+	}
+	if got := Sum(dst); got != c.Digest {
+		return nil, fmt.Errorf("%w: the chunk at %d is %s, not %s", ErrDigest, c.Offset, got, c.Digest)
+	}
+	return dst, nil
+}
