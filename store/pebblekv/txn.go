@@ -42,6 +42,9 @@ func (t *txn) Scan(from, to []byte, reverse bool, fn func(key, value []byte) boo
 	if to != nil && bytes.Compare(from, to) >= 0 {
 		return nil
 	}
+	if len(from) == 0 {
+		from = nil // to Pebble an empty bound is not the absence of one
+	}
 	it, err := t.reader.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return fmt.Errorf("pebblekv: scan: %w", err)
