@@ -49,7 +49,7 @@ func lossRules(tap string, fraction float64) string {
 	}
 	for _, hook := range []string{"ingress", "egress"} {
 		fmt.Fprintf(&b, "\tchain %[1]s-chain {\n\t\ttype filter hook %[1]s device %[2]q priority 0; policy accept;\n"+
-			"\t\tnumgen random mod %[3]d < %[4]d counter name %[1]s drop\n\t}\n", hook, tap, lossScale, below)
+			"\t\tnumgen random mod %[3]d <= %[4]d counter name %[1]s drop\n\t}\n", hook, tap, lossScale, below-1)
 	}
 	b.WriteString("}\n")
 	return b.String()
