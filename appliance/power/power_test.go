@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 // rack is a fake PDU: outlets that take a while to move, and a record of what
 // was asked of it.
 type rack struct {
+	mu     sync.Mutex // guards the rest
 	state  map[string]State
 	delay  time.Duration
 	stuck  map[string]bool
@@ -27,6 +29,8 @@ type rack struct {
 func (r *rack) Outlets(context.Context, string) (Outlets, error) { return r, nil }
 
 func (r *rack) Get(_ context.Context, outlet string) (State, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.deaf > 0 {
 		r.deaf--
 		return Unknown, errors.New("no reply")
@@ -40,11 +44,15 @@ func (r *rack) Get(_ context.Context, outlet string) (State, error) {
 }
 
 func (r *rack) Set(_ context.Context, outlet string, on bool, _ string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.record = append(r.record, fmt.Sprintf("set %s %v", outlet, on))
 	if r.stuck[outlet] {
 		return nil
 	}
 	time.AfterFunc(r.delay, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.state[outlet] = Off
 		if on {
 			r.state[outlet] = On
@@ -129,7 +137,11 @@ func TestLostRepliesWhilePolling(t *testing.T) {
 		r := &rack{state: map[string]State{"1": On}}
 		a := New(r, DefaultLimits(), slog.New(slog.DiscardHandler))
 		r.delay = time.Second
-		time.AfterFunc(100*time.Millisecond, func() { r.deaf = 3 })
+		time.AfterFunc(100*time.Millisecond, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.deaf = 3
+		})
 		if err := a.Off(t.Context(), testMachine("1"), "op", quiet); err != nil {
 			t.Errorf("three lost replies while polling: %v", err)
 		}

@@ -1,0 +1,275 @@
+package appliance
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/gantry-pod/gantry/appliance/asset"
+	"github.com/gantry-pod/gantry/appliance/boot"
+)
+
+// Config is an appliance's configuration file. Every path may be relative to
+// the file's own folder.
+type Config struct {
+	// Pod is the pod's name, a DNS label.
+	Pod string `yaml:"pod"`
+	// StateDir holds everything that must survive: the store, the images, the
+	// machines' logs and the keys.
+	StateDir string `yaml:"state_dir"`
+	// RunDir holds sockets; at most 60 bytes long.
+	RunDir string `yaml:"run_dir"`
+	// Provisioning is the network that machines boot from.
+	Provisioning Provisioning `yaml:"provisioning"`
+	DHCP         DHCP         `yaml:"dhcp"`
+	HTTP         HTTP         `yaml:"http"`
+	API          API          `yaml:"api"`
+	Drivers      Drivers      `yaml:"drivers"`
+	Netboot      Netboot      `yaml:"netboot"`
+	Discovery    Discovery    `yaml:"discovery"`
+	Inventory    string       `yaml:"inventory"`
+	Alerts       Alerts       `yaml:"alerts"`
+	Times        Times        `yaml:"times"`
+}
+
+// Provisioning is the appliance's own interface on the provisioning network:
+// either Device, untagged, or VLAN tagged on Parent, which the appliance makes.
+type Provisioning struct {
+	Device  string `yaml:"device"`
+	Parent  string `yaml:"parent"`
+	VLAN    int    `yaml:"vlan"`
+	MTU     int    `yaml:"mtu"`
+	Address string `yaml:"address"` // CIDR
+}
+
+// DHCP is what the DHCP server gives out.
+type DHCP struct {
+	// Machines is the range that machines of the inventory get, Pool the range
+	// for all others; FIRST-LAST.
+	Machines string   `yaml:"machines"`
+	Pool     string   `yaml:"pool"`
+	Router   string   `yaml:"router"`
+	DNS      []string `yaml:"dns"`
+	NTP      []string `yaml:"ntp"`
+	Domain   string   `yaml:"domain"`
+	// Lease is how long an installed system's lease is.
+	Lease Duration `yaml:"lease"`
+	// Proxy leaves addresses to another DHCP server.
+	Proxy bool `yaml:"proxy"`
+	// Relayed are networks behind relays.
+	Relayed []Relayed `yaml:"relayed"`
+}
+
+// Relayed is a network whose DHCP packets come through a relay.
+type Relayed struct {
+	Prefix string `yaml:"prefix"`
+	Pool   string `yaml:"pool"`
+	Router string `yaml:"router"`
+}
+
+// HTTP is the server that booting machines talk to.
+type HTTP struct {
+	Port uint16 `yaml:"port"`
+	// ImageRate bounds what all image transfers take together, in bytes a second;
+	// 0 is no bound. Boot files are never held back.
+	ImageRate int64 `yaml:"image_rate"`
+}
+
+// API is where the local API is served.
+type API struct {
+	Socket string `yaml:"socket"`
+	// TLS is optional.
+	TLS *TLS `yaml:"tls"`
+}
+
+// TLS serves the API over TLS to holders of a token.
+type TLS struct {
+	Listen string `yaml:"listen"`
+	Cert   string `yaml:"cert"`
+	Key    string `yaml:"key"`
+	Tokens string `yaml:"tokens"`
+}
+
+// Drivers says where the driver binaries are.
+type Drivers struct {
+	Dir string `yaml:"dir"`
+}
+
+// Netboot says where the files are that machines boot.
+type Netboot struct {
+	// Dir holds vmlinuz and initrd.img; Loaders holds iPXE's binaries.
+	Dir     string `yaml:"dir"`
+	Loaders string `yaml:"loaders"`
+	// Args are further kernel parameters, such as console=ttyS0,115200.
+	Args []string `yaml:"args"`
+}
+
+// Discovery says what becomes of machines that are in no inventory: inspect,
+// record or ignore.
+type Discovery = boot.Discovery
+
+// Alerts says who is told when a person is needed; the log always is.
+type Alerts struct {
+	Webhook *Webhook `yaml:"webhook"`
+	SMTP    *SMTP    `yaml:"smtp"`
+}
+
+// Webhook takes alerts as JSON.
+type Webhook struct {
+	URL string `yaml:"url"`
+	// KeyFile holds the key of the signature.
+	KeyFile string `yaml:"key_file"`
+}
+
+// SMTP takes alerts as mail.
+type SMTP struct {
+	Server       string   `yaml:"server"`
+	From         string   `yaml:"from"`
+	To           []string `yaml:"to"`
+	User         string   `yaml:"user"`
+	PasswordFile string   `yaml:"password_file"`
+}
+
+// Times bounds the work on machines.
+type Times struct {
+	Boot   Duration `yaml:"boot"`
+	Image  Duration `yaml:"image"`
+	Wipe   Duration `yaml:"wipe"`
+	Verify Duration `yaml:"verify"`
+	Settle Duration `yaml:"outlet_settle"`
+	OffFor Duration `yaml:"outlet_off_for"`
+	LLDP   Duration `yaml:"lldp"`
+	Lost   Duration `yaml:"agent_lost"`
+}
+
+// Duration is a time.Duration in Go's notation, such as 90s or 2h.
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as 90s or 2h", b)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// DefaultConfig is the configuration before a file is read.
+func DefaultConfig() Config {
+	return Config{
+		Pod: "pod", StateDir: "/var/lib/gantry", RunDir: "/run/gantry", Discovery: boot.DiscoverInspect,
+		HTTP:    HTTP{Port: 8067},
+		API:     API{Socket: "/run/gantry/appliance.sock"},
+		Drivers: Drivers{Dir: "/usr/lib/gantry/drivers"},
+		Netboot: Netboot{Dir: "/usr/lib/gantry/netboot", Loaders: "/usr/lib/ipxe"},
+		DHCP:    DHCP{Lease: Duration(12 * time.Hour)},
+		Times: Times{Boot: Duration(10 * time.Minute), Image: Duration(2 * time.Hour), Wipe: Duration(12 * time.Hour),
+			Verify: Duration(15 * time.Minute), Settle: Duration(90 * time.Second), OffFor: Duration(2 * time.Second),
+			LLDP: Duration(31 * time.Second), Lost: Duration(60 * time.Second)},
+	}
+}
+
+// ReadConfig reads a configuration file over the defaults. Unknown keys are
+// errors that show the line.
+func ReadConfig(path string) (Config, error) {
+	c := DefaultConfig()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(b), yaml.DisallowUnknownField()).Decode(&c); err != nil {
+		return c, fmt.Errorf("configuration %s: %s", path, yaml.FormatError(err, false, true))
+	}
+	base := filepath.Dir(path)
+	for _, p := range []*string{&c.StateDir, &c.RunDir, &c.API.Socket, &c.Drivers.Dir, &c.Netboot.Dir, &c.Netboot.Loaders, &c.Inventory} {
+		if *p == "" || filepath.IsAbs(*p) {
+			continue
+		}
+		if *p, err = filepath.Abs(filepath.Join(base, *p)); err != nil {
+			return c, fmt.Errorf("configuration %s: %w", path, err)
+		}
+	}
+	if err := c.Validate(); err != nil {
+		return c, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Validate says everything that is wrong with c.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(key, format string, args ...any) { errs = append(errs, fmt.Errorf(key+": "+format, args...)) }
+	if err := asset.CheckName("pod", c.Pod); err != nil {
+		bad("pod", "%w", err)
+	}
+	p := c.Provisioning
+	switch {
+	case (p.Device == "") == (p.Parent == ""):
+		bad("provisioning", "give either device, or parent and vlan")
+	case p.Parent != "" && (p.VLAN < 1 || p.VLAN > 4094):
+		bad("provisioning.vlan", "%d is not from 1 to 4094 (IEEE 802.1Q)", p.VLAN)
+	}
+	prefix, err := netip.ParsePrefix(p.Address)
+	if err != nil || !prefix.Addr().Is4() {
+		bad("provisioning.address", "%q is not an IPv4 address with a prefix length, such as 10.0.4.1/24", p.Address)
+		return errors.Join(errs...)
+	}
+	for key, s := range map[string]string{"dhcp.machines": c.DHCP.Machines, "dhcp.pool": c.DHCP.Pool} {
+		if s == "" && (key == "dhcp.pool" || c.DHCP.Proxy) {
+			continue
+		}
+		r, err := parseRange(s)
+		if err != nil {
+			bad(key, "%w", err)
+		} else if !prefix.Contains(r[0]) || !prefix.Contains(r[1]) {
+			bad(key, "%s is not within %s", s, prefix.Masked())
+		} else if r[0].Compare(prefix.Addr()) <= 0 && prefix.Addr().Compare(r[1]) <= 0 {
+			bad(key, "%s contains the appliance's own address", s)
+		}
+	}
+	for i, s := range append(append([]string{}, c.DHCP.DNS...), c.DHCP.NTP...) {
+		if _, err := netip.ParseAddr(s); err != nil {
+			bad("dhcp.dns, dhcp.ntp", "entry %d: %q is not an address", i+1, s)
+		}
+	}
+	switch c.Discovery {
+	case boot.DiscoverInspect, boot.DiscoverRecord, boot.DiscoverIgnore:
+	default:
+		bad("discovery", "%q is not inspect, record or ignore", c.Discovery)
+	}
+	if w := c.Alerts.Webhook; w != nil {
+		if u, err := url.Parse(w.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			bad("alerts.webhook.url", "%q is not an http or https URL", w.URL)
+		}
+	}
+	if m := c.Alerts.SMTP; m != nil && (m.Server == "" || m.From == "" || len(m.To) == 0) {
+		bad("alerts.smtp", "server, from and to are required")
+	}
+	if t := c.API.TLS; t != nil && (t.Listen == "" || t.Cert == "" || t.Key == "" || t.Tokens == "") {
+		bad("api.tls", "listen, cert, key and tokens are required")
+	}
+	return errors.Join(errs...)
+}
+
+// parseRange reads FIRST-LAST.
+func parseRange(s string) (r [2]netip.Addr, err error) {
+	for i := range s {
+		if s[i] != '-' {
+			continue
+		}
+		first, err1 := netip.ParseAddr(s[:i])
+		last, err2 := netip.ParseAddr(s[i+1:])
+		if err1 == nil && err2 == nil && first.Is4() && last.Is4() && first.Compare(last) <= 0 {
+			return [2]netip.Addr{first, last}, nil
+		}
+	}
+	return r, fmt.Errorf("%q is not a range of IPv4 addresses FIRST-LAST", s)
+}
