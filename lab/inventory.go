@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/goccy/go-yaml"
@@ -93,17 +94,36 @@ func pduEndpoint() string {
 // communities.
 func (l *Lab) InventoryPath() string { return l.path("pod.yaml") }
 
-// writeFiles writes what the appliance reads.
+// writeFiles writes what the appliance reads, and what the lab was asked for.
 func (l *Lab) writeFiles() error {
-	text, err := yaml.Marshal(newInventory(l.cfg, l.secrets))
-	if err != nil {
-		return fmt.Errorf("inventory: %w", err)
-	}
-	if err := os.WriteFile(l.InventoryPath(), text, 0o600); err != nil {
-		return err
-	}
 	if err := os.MkdirAll(l.path("appliance"), 0o750); err != nil {
 		return err
 	}
-	return os.WriteFile(l.ApplianceConfigPath(), []byte(applianceConfig(l.applianceParams())), 0o600)
+	return errors.Join(
+		writeYAML(l.InventoryPath(), newInventory(l.cfg, l.secrets)),
+		writeYAML(askedPath(l.cfg.StateDir), l.asked),
+		os.WriteFile(l.ApplianceConfigPath(), []byte(applianceConfig(l.applianceParams())), 0o600),
+	)
+}
+
+// askedPath is where a lab keeps the configuration that it was brought up with.
+func askedPath(stateDir string) string { return filepath.Join(stateDir, "lab.yaml") }
+
+// AskedConfig reads the configuration that the lab in a state directory was
+// brought up with.
+func AskedConfig(stateDir string) (Config, error) {
+	f, err := os.Open(askedPath(stateDir))
+	if err != nil {
+		return Config{}, err
+	}
+	defer f.Close()
+	return DecodeConfig(f)
+}
+
+func writeYAML(path string, v any) error {
+	text, err := yaml.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, text, 0o600)
 }

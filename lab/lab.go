@@ -19,7 +19,8 @@ import (
 // Lab is one emulated pod that is up. Its methods may be called from any
 // goroutine.
 type Lab struct {
-	cfg        Config
+	asked      Config // as given, with defaults
+	cfg        Config // and with what was found out
 	claim      *claim
 	wire       *wire.Wire
 	neighbours *wire.Neighbours

@@ -35,9 +35,9 @@ func StateDirOf(name string) (string, error) {
 	return r.StateDir, err
 }
 
-// makeState makes a lab's state directory, or takes one that was a lab's. It
+// MakeState makes a lab's state directory, or takes one that was a lab's. It
 // refuses one that holds anything else.
-func makeState(dir string) error {
+func MakeState(dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}

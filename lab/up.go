@@ -32,7 +32,7 @@ func Up(ctx context.Context, cfg Config) (_ *Lab, err error) {
 		return nil, err
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l := &Lab{cfg: cfg, claim: held, cancel: cancel, began: time.Now()}
+	l := &Lab{asked: cfg, cfg: cfg, claim: held, cancel: cancel, began: time.Now()}
 	l.cfg.Log = cfg.Log.With("lab", cfg.Name)
 	if err := l.bringUp(ctx, life); err != nil {
 		err = fmt.Errorf("lab %s: %w", cfg.Name, err)
@@ -47,7 +47,7 @@ func (l *Lab) bringUp(ctx, life context.Context) (err error) {
 	if _, err := l.claim.sweep(ctx); err != nil {
 		return err
 	}
-	if err := makeState(l.cfg.StateDir); err != nil {
+	if err := MakeState(l.cfg.StateDir); err != nil {
 		return err
 	}
 	if l.secrets, err = loadSecrets(l.path("secrets.json")); err != nil {
