@@ -1,0 +1,148 @@
+package dhcp
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// maxPending bounds the acknowledgements that wait for one commit. While it is
+// full nothing more is taken from the sockets: the kernel's queues are the only
+// others.
+const maxPending = 1024
+
+// group is what one commit makes true: records, the replies that may be sent
+// then, and the events that may be told.
+type group struct {
+	records []Record
+	out     *outbox
+	events  []Event
+}
+
+func newGroup() *group { return &group{out: newOutbox(maxPending)} }
+
+// pending hands groups from the loop to the committer: while one is being
+// synced, the next fills.
+type pending struct {
+	mu      sync.Mutex // guards what follows
+	cond    sync.Cond
+	next    *group
+	packets int // of next, with and without replies
+	closed  bool
+}
+
+func newPending() *pending {
+	p := &pending{next: newGroup()}
+	p.cond.L = &p.mu
+	return p
+}
+
+func (p *pending) open() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = false
+}
+
+func (p *pending) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.cond.Broadcast()
+}
+
+// room waits until n more packets have room; false means closed.
+func (p *pending) room(n int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.packets+n > maxPending && !p.closed {
+		p.cond.Wait()
+	}
+	return !p.closed
+}
+
+// add takes a decision that has records, and its reply.
+func (p *pending) add(d *decision, reply []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.packets++
+	p.next.records = append(p.next.records, d.records[:d.nrecords]...)
+	if d.n > 0 {
+		p.next.out.take(reply[:d.n], d.dest)
+	}
+	if d.event.Kind != 0 {
+		p.next.events = append(p.next.events, d.event)
+	}
+}
+
+// ready lets the committer know that there may be work.
+func (p *pending) ready() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.packets > 0 {
+		p.cond.Broadcast()
+	}
+}
+
+// swap waits for a group with records and returns it, leaving spare to fill.
+// After close it returns what is left, then nil.
+func (p *pending) swap(spare *group) *group {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.packets == 0 && !p.closed {
+		p.cond.Wait()
+	}
+	if p.packets == 0 {
+		return nil
+	}
+	g := p.next
+	p.next, p.packets = spare, 0
+	p.cond.Broadcast()
+	return g
+}
+
+// commitLoop makes groups durable and then sends their replies.
+func (s *Server) commitLoop(ctx context.Context, socks *sockets, stop context.CancelCauseFunc) {
+	spare := newGroup()
+	var last time.Time
+	var failing bool
+	for {
+		if wait := s.cfg.CommitInterval - time.Since(last); wait > 0 && ctx.Err() == nil {
+			time.Sleep(wait)
+		}
+		g := s.pending.swap(spare)
+		if g == nil {
+			return
+		}
+		last = time.Now()
+		// What was taken is finished even while stopping: a client's answer is
+		// better than its retry.
+		if err := s.journal.Commit(context.WithoutCancel(ctx), g.records); err != nil {
+			s.stats.Unsynced.Add(uint64(g.out.n))
+			if !failing {
+				s.log.Error("dhcp: leases cannot be stored: no acknowledgements are sent", "error", err)
+			}
+			failing = true
+		} else {
+			if failing {
+				s.log.Info("dhcp: leases are stored again")
+			}
+			failing = false
+			s.stats.Commits.Add(1)
+			s.finish(g, socks, stop)
+		}
+		g.records, g.events, g.out.n = g.records[:0], g.events[:0], 0
+		spare = g
+	}
+}
+
+// finish sends a durable group's replies and tells its events.
+func (s *Server) finish(g *group, socks *sockets, stop context.CancelCauseFunc) {
+	unsent, err := g.out.flush(socks, s.engine.id, s.cfg.Port)
+	s.stats.Unsent.Add(uint64(unsent))
+	if err != nil {
+		stop(err)
+	}
+	for i := range g.events {
+		s.emit(&g.events[i])
+	}
+}
