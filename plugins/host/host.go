@@ -80,9 +80,12 @@ type Host struct {
 	names   []string           // sorted
 	devices *deviceTable
 
-	stop    context.CancelFunc
-	stopped context.Context
-	done    sync.WaitGroup // one for each running supervisor, and Run itself
+	stop  context.CancelFunc // ends Run
+	ended chan struct{}      // closed when Run has returned
+
+	mu      sync.Mutex // guards running
+	running bool       // Run was called
+	closed  <-chan struct{}
 }
 
 // New finds the drivers in cfg.Dir and pins them. It starts nothing. A driver
@@ -103,8 +106,9 @@ func New(cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plugin host: %w", err)
 	}
-	h := &Host{cfg: cfg, drivers: map[string]*driver{}, devices: newDeviceTable(cfg.ParallelCalls)}
-	h.stopped, h.stop = context.WithCancel(context.Background())
+	h := &Host{cfg: cfg, drivers: map[string]*driver{}, devices: newDeviceTable(cfg.ParallelCalls), ended: make(chan struct{})}
+	closing, stop := context.WithCancel(context.Background())
+	h.stop, h.closed = stop, closing.Done()
 	for _, path := range paths {
 		name := strings.TrimPrefix(filepath.Base(path), binaryPrefix)
 		h.drivers[name] = newDriver(cfg, name, path, pins)
@@ -158,23 +162,36 @@ func findBinaries(dir string) ([]string, error) {
 // Run launches all drivers and keeps them alive until ctx ends or Close is
 // called. It returns once every driver process is gone. Call it once.
 func (h *Host) Run(ctx context.Context) error {
-	h.done.Add(1)
-	defer h.done.Done()
+	h.mu.Lock()
+	h.running = true
+	h.mu.Unlock()
+	defer close(h.ended)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(h.stopped, cancel)()
-	var supervisors sync.WaitGroup
+	var all sync.WaitGroup
+	all.Go(func() {
+		select {
+		case <-h.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	for _, d := range h.drivers {
-		supervisors.Go(func() { d.supervise(ctx) })
+		all.Go(func() { d.supervise(ctx) })
 	}
-	supervisors.Wait()
+	all.Wait()
 	return nil
 }
 
 // Close stops all drivers and waits until they are gone.
 func (h *Host) Close() error {
 	h.stop()
-	h.done.Wait()
+	h.mu.Lock()
+	running := h.running
+	h.mu.Unlock()
+	if running {
+		<-h.ended
+	}
 	return nil
 }
 

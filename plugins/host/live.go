@@ -51,6 +51,7 @@ func launch(ctx context.Context, d *driver) (*live, error) {
 		return nil, fmt.Errorf("driver %s: %w", d.name, err)
 	}
 	var p *process
+	disarm := func() bool { return true }
 	client := goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  handshake.Config(),
 		Plugins:          goplugin.PluginSet{handshake.Service: &handshake.Plugin{}},
@@ -65,12 +66,8 @@ func launch(ctx context.Context, d *driver) (*live, error) {
 		GRPCDialOptions:  []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer))},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
 			p = newProcess(d.name, binary, spec.Env, dir, d.logs)
-			// A driver that greets and then hangs blocks go-plugin for ever.
-			context.AfterFunc(ctx, func() {
-				if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-					p.Kill(context.Background())
-				}
-			})
+			// go-plugin waits for ever for a driver that greets and then hangs.
+			disarm = context.AfterFunc(ctx, func() { p.Kill(context.Background()) })
 			return p, nil
 		},
 	})
@@ -80,6 +77,10 @@ func launch(ctx context.Context, d *driver) (*live, error) {
 		l.process = p
 		l.stop()
 		return nil, fmt.Errorf("driver %s: %w", d.name, err)
+	}
+	if !disarm() {
+		l.stop()
+		return nil, fmt.Errorf("driver %s: %w", d.name, context.Cause(ctx))
 	}
 	return l, nil
 }

@@ -77,7 +77,8 @@ func (f *fence) enter(ctx context.Context, address, kind string, c device.Change
 	}, nil, nil
 }
 
-// claim finds the outlet's fence and raises its generation.
+// claim finds the outlet's fence and raises its generation, unless nothing is
+// to be changed.
 func (f *fence) claim(address string, c device.Change) (*outletFence, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -91,7 +92,9 @@ func (f *fence) claim(address string, c device.Change) (*outletFence, error) {
 	if err := out.check(address, c); err != nil {
 		return nil, err
 	}
-	out.generation = c.Generation
+	if !c.DryRun {
+		out.generation = c.Generation
+	}
 	out.users++
 	return out, nil
 }
