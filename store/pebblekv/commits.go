@@ -172,7 +172,7 @@ func (c *commits) failLocked(cause error) {
 	if c.failure != nil {
 		return
 	}
-	c.log.Error("store has failed and takes no more writes", "error", cause)
+	c.log.Error("store has failed and takes no more writes", "error", cause.Error())
 	c.failure = fmt.Errorf("%w: %w", store.ErrFailed, cause)
 	c.open.finish(c.failure)
 }

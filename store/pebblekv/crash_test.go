@@ -86,18 +86,7 @@ func (l *load) stopped() bool {
 // write commits until stop or until the engine fails.
 func (l *load) write(ctx context.Context, w int) {
 	for n := l.from[w] + 1; !l.stopped(); n++ {
-		var err error
-		if w < updaters {
-			err = l.engine.Update(ctx, func(kv store.Txn) error { return writeRows(w, n, kv.Set) })
-		} else {
-			var ops []store.RawOp
-			_ = writeRows(w, n, func(k, v []byte) error {
-				ops = append(ops, store.RawOp{Key: k, Value: v})
-				return nil
-			})
-			err = l.engine.Commit(ctx, nil, ops)
-		}
-		if err != nil {
+		if err := commitRows(ctx, l.engine, w, n); err != nil {
 			return
 		}
 		l.acked[w].Store(int64(n))
@@ -106,6 +95,19 @@ func (l *load) write(ctx context.Context, w int) {
 		default:
 		}
 	}
+}
+
+// commitRows commits transaction n of writer w, by Update or by Commit.
+func commitRows(ctx context.Context, e store.Engine, w, n int) error {
+	if w < updaters {
+		return e.Update(ctx, func(kv store.Txn) error { return writeRows(w, n, kv.Set) })
+	}
+	var ops []store.RawOp
+	err := writeRows(w, n, func(k, v []byte) error {
+		ops = append(ops, store.RawOp{Key: k, Value: v})
+		return nil
+	})
+	return errors.Join(err, e.Commit(ctx, nil, ops))
 }
 
 func writeRows(w, n int, set func(k, v []byte) error) error {

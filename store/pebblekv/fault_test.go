@@ -148,3 +148,37 @@ func checkCounters(t *testing.T, e store.Engine, atLeast [writers]int) (got [wri
 	}
 	return got
 }
+
+// TestFailedFlushIsRetried lets tables fail to be written a few times: that is
+// reported and tried again, and no commit fails of it.
+func TestFailedFlushIsRetried(t *testing.T) {
+	var failures atomic.Int64
+	failures.Store(3)
+	recovered := make(chan struct{})
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind != errorfs.OpCreate || filepath.Ext(op.Path) != ".sst" {
+			return nil
+		}
+		switch n := failures.Add(-1); {
+		case n >= 0:
+			return errDisk
+		case n == -1:
+			close(recovered)
+		}
+		return nil
+	}))
+	e := open(t, "db", fs)
+	defer closeEngine(t, e)
+	for n := 1; ; n++ {
+		if err := commitRows(t.Context(), e, 0, n); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-recovered:
+			promised := [writers]int{n}
+			checkWhole(t, e, promised)
+			return
+		default:
+		}
+	}
+}

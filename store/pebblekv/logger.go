@@ -33,14 +33,20 @@ func (l logger) Fatalf(format string, args ...any) {
 func (e *Engine) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
-			e.log.Error("store cannot flush or compact, and tries again", "error", err)
+			e.log.Error("store cannot flush or compact, and tries again", "error", err.Error())
 		},
 		// Reads of the damaged part return the error; the rest stays readable.
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			e.log.Error("store is damaged", "path", info.Path, "error", info.Details)
+			e.log.Error("store is damaged", "path", info.Path, "error", info.Details.Error())
 		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			e.log.Warn("disk is slow", "path", info.Path, "operation", info.OpType.String(), "duration", info.Duration)
+		},
+		// Pebble ends the process of this, and does not say why.
+		WALCreated: func(info pebble.WALCreateInfo) {
+			if info.Err != nil {
+				e.log.Error("store cannot make a new log", "path", info.Path, "error", info.Err.Error())
+			}
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			e.log.Warn("store holds writes back until it has caught up", "reason", info.Reason)
