@@ -254,7 +254,7 @@ func (l *loop) end(s *session, err error) {
 	s.closed = true
 	delete(l.sessions, int32(s.sock.fd))
 	if err != nil {
-		_, _ = unix.Write(s.sock.fd, appendError(nil, &Error{CodeUndefined, "transfer failed"}))
+		_ = s.sock.sendWhole(appendError(nil, &Error{CodeUndefined, "transfer failed"}))
 	}
 	s.sock.close()
 	for _, pg := range []*page{s.cur, s.after} {

@@ -27,7 +27,7 @@ type bounds struct {
 	block  int   // largest block that fits one frame
 	window int   // most blocks of a window
 	bytes  int   // most bytes of a window, packet headers included
-	size   int64 // of the file; negative: unknown (netascii), then tsize is not answered
+	size   int64 // of the file; not positive: tsize is not answered
 }
 
 // negotiate decides a transfer's terms from the request's options. An option
@@ -50,7 +50,7 @@ func negotiate(options []option, b bounds) terms {
 		case o.name == "timeout" && n >= 1 && n <= 255:
 			t.timeout = time.Duration(n) * time.Second
 			t.accept = append(t.accept, o)
-		case o.name == "tsize" && n >= 0 && b.size >= 0:
+		case o.name == "tsize" && n >= 0 && b.size > 0: // curl takes 0 for an error
 			t.accept = append(t.accept, option{o.name, strconv.FormatInt(b.size, 10)})
 		case o.name == "windowsize" && n >= 1 && n <= maxWindow:
 			window = int(n)

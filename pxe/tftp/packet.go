@@ -96,16 +96,12 @@ func parseRequest(p []byte) (request, error) {
 	return r, err
 }
 
-// splitFields cuts the NUL-terminated strings of a request apart. Firmware
-// that pads its request with NULs is forgiven: empty fields at the end go.
+// splitFields cuts the NUL-terminated strings of a request apart.
 func splitFields(p []byte) ([]string, error) {
 	if len(p) == 0 || p[len(p)-1] != 0 {
 		return nil, &Error{CodeIllegal, "request not terminated"}
 	}
 	parts := bytes.Split(p[:len(p)-1], []byte{0})
-	for len(parts) > 2 && len(parts[len(parts)-1]) == 0 {
-		parts = parts[:len(parts)-1]
-	}
 	fields := make([]string, len(parts))
 	for i, f := range parts {
 		fields[i] = string(f)
@@ -114,13 +110,14 @@ func splitFields(p []byte) ([]string, error) {
 }
 
 // pairOptions turns name, value, name, value … into options. A name may come
-// once (RFC 2347: "An option can only be specified once").
+// once (RFC 2347: "An option can only be specified once"). Firmware that pads
+// its request with NULs is forgiven: an empty name ends the options.
 func pairOptions(fields []string) ([]option, error) {
-	if len(fields)%2 != 0 {
-		return nil, &Error{CodeNegotiation, "option without a value"}
-	}
 	var options []option
-	for i := 0; i < len(fields); i += 2 {
+	for i := 0; i < len(fields) && fields[i] != ""; i += 2 {
+		if i+1 == len(fields) {
+			return nil, &Error{CodeNegotiation, "option without a value"}
+		}
 		o := option{strings.ToLower(fields[i]), fields[i+1]}
 		for _, seen := range options {
 			if seen.name == o.name {

@@ -65,8 +65,7 @@ func (s *session) arm(now time.Time, c *Config) {
 }
 
 func (s *session) sendOAck() error {
-	_, err := rawWrite(s.sock.fd, s.oack)
-	return s.absorb(err)
+	return s.absorb(s.sock.sendWhole(s.oack))
 }
 
 // push sends what the window and the pages that are here permit.

@@ -118,20 +118,41 @@ func (s *socket) send(packets []byte) (int, error) {
 	return done, nil
 }
 
+// sendWhole sends one packet of any length, which offload would cut at stride.
+func (s *socket) sendWhole(p []byte) error {
+	if s.gso && len(p) > s.stride {
+		_ = unix.SetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0)
+		defer func() { _ = unix.SetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_SEGMENT, s.stride) }()
+	}
+	_, err := rawWrite(s.fd, p)
+	if s.gso && cannotSegment(err) {
+		s.gso = false
+		_ = unix.SetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0)
+		_, err = rawWrite(s.fd, p)
+	}
+	return err
+}
+
 // sendChunk sends what one system call can take.
 func (s *socket) sendChunk(chunk []byte) (int, error) {
 	if len(chunk) > s.stride && !s.gso {
 		return s.sendEach(chunk)
 	}
 	n, err := rawWrite(s.fd, chunk)
-	if s.gso && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EOPNOTSUPP)) {
-		// The device has no checksum offload, or a tunnel is in the way: the
-		// kernel cannot segment here. Send packet by packet from now on.
+	if s.gso && cannotSegment(err) {
 		s.gso = false
 		_ = unix.SetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0)
 		return s.sendChunk(chunk)
 	}
 	return max(n, 0), err
+}
+
+// cannotSegment recognises the kernel's refusals of offload: the device has no
+// checksum offload (EIO), a tunnel is in the way (EIO, EOPNOTSUPP), or packets
+// need fragments as well (EINVAL, EMSGSIZE). Packet by packet it may work.
+func cannotSegment(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EIO) ||
+		errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EMSGSIZE)
 }
 
 // batch is the memory of a sendmmsg call.

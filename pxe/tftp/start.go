@@ -28,7 +28,7 @@ func (s *Server) negotiate(req request, f File, peer netip.AddrPort, local netip
 	}
 	b := bounds{block: maxBlock, window: s.cfg.Window, bytes: pageBytes, size: f.Size()}
 	if req.ascii {
-		b.size = -1
+		b.size = -1 // unknown before translation
 	}
 	if !s.cfg.Fragment {
 		payload, err := sock.payload(peer.Addr().Is6())
