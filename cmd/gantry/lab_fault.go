@@ -15,7 +15,6 @@ func newLabFaultCmd(a *labApp) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fault",
 		Short: "Show what is broken in a lab, break more, or clear it all",
-		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			status, err := a.client().Status(cmd.Context())
 			if err != nil {

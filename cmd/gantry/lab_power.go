@@ -16,7 +16,6 @@ func newLabPowerCmd(a *labApp) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "power",
 		Short: "Show the PDU's outlets; power on|off OUTLET presses a button on it",
-		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			status, err := a.client().Status(cmd.Context())
 			if err != nil {
