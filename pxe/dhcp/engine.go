@@ -25,6 +25,9 @@ type engine struct {
 	// reserved asks the oracle; a field, as a method value made for each
 	// packet would be garbage.
 	reserved func(addr uint32) bool
+	// The packet under way, kept here for the same reason.
+	message  message
+	exchange exchange
 }
 
 // subnet is a Subnet with its options ready to be copied.
@@ -85,18 +88,10 @@ func newEngine(cfg Config, oracle Oracle, stats *Stats, watch bool) *engine {
 // and port). out has room for maxReply bytes, and d is overwritten. The
 // packet's bytes are not kept.
 func (e *engine) handle(packet []byte, src netip.AddrPort, now time.Time, out []byte, d *decision) {
-	*d = decision{}
-	e.stats.Received.Add(1)
-	var m message
-	if err := m.parse(packet); err != nil {
-		e.stats.drop(err)
+	x := e.begin(packet, src, now, out, d)
+	if x == nil {
 		return
 	}
-	if !e.limiter.allow(m.mac, uint32(now.UnixMilli())) {
-		e.stats.Limited.Add(1)
-		return
-	}
-	x := exchange{engine: e, m: &m, d: d, out: out, src: src, time: now, now: seconds(now)}
 	if e.cfg.Proxy {
 		x.proxy()
 		return
@@ -106,7 +101,7 @@ func (e *engine) handle(packet []byte, src netip.AddrPort, now time.Time, out []
 		return
 	}
 	x.identify()
-	switch m.typ {
+	switch x.m.typ {
 	case typeDiscover:
 		x.discover()
 	case typeRequest:
@@ -120,6 +115,24 @@ func (e *engine) handle(packet []byte, src netip.AddrPort, now time.Time, out []
 	default:
 		e.stats.Malformed.Add(1)
 	}
+}
+
+// begin reads a packet and returns its exchange, or nil where it is not one
+// that is to be answered.
+func (e *engine) begin(packet []byte, src netip.AddrPort, now time.Time, out []byte, d *decision) *exchange {
+	*d = decision{}
+	e.stats.Received.Add(1)
+	m := &e.message
+	if err := m.parse(packet); err != nil {
+		e.stats.drop(err)
+		return nil
+	}
+	if !e.limiter.allow(m.mac, uint32(now.UnixMilli())) {
+		e.stats.Limited.Add(1)
+		return nil
+	}
+	e.exchange = exchange{engine: e, m: m, d: d, out: out, src: src, time: now, now: seconds(now)}
+	return &e.exchange
 }
 
 // exchange is the handling of one packet.

@@ -24,21 +24,13 @@ func (x *exchange) proxy() {
 // handleBoot answers a request to port 4011: a client that has its address and
 // asks for the boot file (PXE 2.1, section 2.4.2).
 func (e *engine) handleBoot(packet []byte, src netip.AddrPort, now time.Time, out []byte, d *decision) {
-	*d = decision{}
-	e.stats.Received.Add(1)
-	var m message
-	if err := m.parse(packet); err != nil {
-		e.stats.drop(err)
+	x := e.begin(packet, src, now, out, d)
+	if x == nil {
 		return
 	}
-	if !e.limiter.allow(m.mac, uint32(now.UnixMilli())) {
-		e.stats.Limited.Add(1)
+	if typ := x.m.typ; typ != typeRequest && typ != typeInform && typ != typeDiscover {
 		return
 	}
-	if m.typ != typeRequest && m.typ != typeInform && m.typ != typeDiscover {
-		return
-	}
-	x := exchange{engine: e, m: &m, d: d, out: out, src: src, time: now, now: seconds(now)}
 	x.decideBoot()
 	x.bootReply(typeAck, dest{addr: u32Of(src.Addr()), port: src.Port()})
 	x.tell(Acknowledged, 0)
