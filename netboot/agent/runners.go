@@ -19,12 +19,17 @@ type Devices struct {
 	Log    *slog.Logger
 	// Address is this machine's on the provisioning network.
 	Address net.IP
+	// Tools of the initramfs.
+	Tools *Tools
 }
 
 // Runners are the jobs that this machine can do.
 func (d Devices) Runners() map[job.Kind]Runner {
 	return map[job.Kind]Runner{
 		job.Inspect:  d.inspect,
+		job.Deploy:   d.deploy,
+		job.Wipe:     d.wipe,
+		job.Rescue:   d.rescue,
 		job.Reboot:   farewell("reboot"),
 		job.PowerOff: farewell("poweroff"),
 	}

@@ -79,7 +79,7 @@ func run(ctx context.Context, c Config, client *Client, buf *logBuffer, log *slo
 		return err
 	}
 	go buf.ship(kctx, client.Log)
-	d := Devices{Plug: plug, Loader: loader, Log: log, Address: nic.Address.IP}
+	d := Devices{Plug: plug, Loader: loader, Log: log, Address: nic.Address.IP, Tools: NewTools(toolsArchive, "/")}
 	w := Worker{Client: client, Log: log, ReportEvery: time.Duration(welcome.ReportEvery), Runners: d.Runners(), After: map[job.Kind]func() error{
 		job.Reboot: pid1.Restart, job.PowerOff: pid1.PowerOff,
 	}}

@@ -34,7 +34,7 @@ func Collect(ctx context.Context, o Options) (job.Inventory, error) {
 	}
 	inv := job.Inventory{
 		System: system(o.Root), CPU: cpu(o.Root), Memory: memory(o.Root),
-		Disks: Disks(o.Root), NICs: NICs(o.Root), Firmware: firmware(o.Root), SecureBoot: secureBoot(o.Root),
+		Disks: Disks(o.Root), NICs: NICs(o.Root), Firmware: Firmware(o.Root), SecureBoot: secureBoot(o.Root),
 	}
 	for i := range inv.NICs {
 		inv.NICs[i].Neighbours = heard[inv.NICs[i].Name]

@@ -32,8 +32,8 @@ func firstOf(ss ...string) string {
 	return ""
 }
 
-// firmware is "uefi" if the kernel was started by it.
-func firmware(root fs.FS) string {
+// Firmware is "uefi" if the kernel was started by it, else "bios".
+func Firmware(root fs.FS) string {
 	if exists(root, "sys/firmware/efi") {
 		return "uefi"
 	}

@@ -133,4 +133,3 @@ func Modprobe(args []string, load func(name string) error, match func(alias stri
 	}
 	return err
 }
-
