@@ -13,7 +13,8 @@ type applianceParams struct {
 	StateDir   string // its store and cache
 	Socket     string // its API's Unix socket
 	Inventory  string // the pod's assets
-	Images     string // the image library
+	RunDir     string // its sockets
+	Netboot    string // the kernel and initramfs that machines boot
 	Drivers    string // the directory of the driver binaries
 	Interface  string // on the provisioning network, which it addresses itself
 	Address    string // CIDR
@@ -22,15 +23,30 @@ type applianceParams struct {
 
 // applianceTemplate is the configuration file that a lab writes for it.
 var applianceTemplate = template.Must(template.New("appliance.yaml").Parse(`# Written by "gantry lab up"; changes are lost.
+pod: lab
 state_dir: {{.StateDir}}
+run_dir: {{.RunDir}}
 inventory: {{.Inventory}}
-images: {{.Images}}
-drivers: {{.Drivers}}
 api:
   socket: {{.Socket}}
 provisioning:
-  interface: {{.Interface}}
+  device: {{.Interface}}
   address: {{.Address}}
+dhcp:
+  machines: 10.77.0.101-10.77.0.199
+  pool: 10.77.0.200-10.77.0.250
+  router: 10.77.0.1
+  domain: lab.gantry
+drivers:
+  dir: {{.Drivers}}
+netboot:
+  dir: {{.Netboot}}
+  # A lab's machines are watched on their serial consoles.
+  args: [console=ttyS0,115200]
+times:
+  # A lab's bridge speaks no LLDP, and its machines drain at once.
+  lldp: 0s
+  outlet_off_for: 200ms
 `))
 
 // applianceConfig is the text of the appliance's configuration file.
@@ -52,16 +68,14 @@ func (l *Lab) ApplianceSocket() string {
 }
 
 func (l *Lab) applianceParams() applianceParams {
-	images := l.cfg.Images
-	if images == "" {
-		images = l.path("images")
-	}
+	bin := filepath.Dir(l.cfg.Appliance)
 	return applianceParams{
 		StateDir:   l.path("appliance"),
 		Socket:     l.ApplianceSocket(),
 		Inventory:  l.InventoryPath(),
-		Images:     images,
-		Drivers:    filepath.Dir(l.cfg.Appliance),
+		RunDir:     filepath.Join(RunDir(l.cfg.Name), "appliance"),
+		Netboot:    filepath.Join(filepath.Dir(bin), "netboot"),
+		Drivers:    bin,
 		Interface:  wire.AppProv,
 		Address:    wire.ApplianceProv,
 		Management: wire.AppMgmt,

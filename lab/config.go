@@ -66,8 +66,12 @@ func DecodeConfig(r io.Reader) (Config, error) {
 	return cfg, nil
 }
 
-// minOutlets is the least size of the PDU.
-const minOutlets = 8
+// The PDU has at least minOutlets unless fewer are asked for, and at most
+// maxOutlets.
+const (
+	minOutlets = 8
+	maxOutlets = 48
+)
 
 // WithDefaults returns the configuration with all that may be left out: names,
 // identities derived from the lab's and the machine's name (so that they stay
@@ -118,6 +122,9 @@ func (c Config) Validate() error {
 	}
 	if c.StateDir == "" {
 		errs = append(errs, errors.New("no state directory"))
+	}
+	if c.Outlets < 1 || c.Outlets > maxOutlets {
+		errs = append(errs, fmt.Errorf("%d outlets: want 1 to %d", c.Outlets, maxOutlets))
 	}
 	owner := map[string]string{}
 	claim := func(what, machine string) {

@@ -74,6 +74,7 @@ func waitState(t *testing.T, m *machine.Machine, want machine.State, bound time.
 // TestFirmwareNetworkBootsWithTheOutlet switches a BIOS and a UEFI machine on,
 // and waits for what only a living firmware does.
 func TestFirmwareNetworkBootsWithTheOutlet(t *testing.T) {
+	t.Parallel()
 	l := up(t, "f",
 		machine.Spec{Firmware: machine.BIOS, CPUs: 1, MemoryMiB: 256},
 		machine.Spec{Firmware: machine.UEFI, CPUs: 1, MemoryMiB: 256, Disks: []machine.Disk{{Bus: "nvme"}, {Bus: "ahci", Rotational: true}, {Bus: "scsi"}}})
@@ -117,6 +118,7 @@ func TestFirmwareNetworkBootsWithTheOutlet(t *testing.T) {
 // TestTwoFeeds holds that either feed is enough, and that cutting both, however
 // briefly, starts the machine afresh.
 func TestTwoFeeds(t *testing.T) {
+	t.Parallel()
 	l := up(t, "d", machine.Spec{CPUs: 1, MemoryMiB: 128, Outlets: []int{3, 4}})
 	m := l.Machine("m1")
 	press := func(outlet int, on bool) {
@@ -168,6 +170,7 @@ func waitFeeds(t *testing.T, m *machine.Machine, want map[int]bool) {
 
 // TestFaults holds that each fault acts, by measuring it.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	l := up(t, "x", machine.Spec{CPUs: 1, MemoryMiB: 128})
 	m, ctx := l.Machine("m1"), t.Context()
 	must := func(err error) {
@@ -261,6 +264,7 @@ func waitLoss(t *testing.T, l *Lab) wire.Loss {
 
 // TestOneLabAName holds that a name is held by one, and what a second is told.
 func TestOneLabAName(t *testing.T) {
+	t.Parallel()
 	l := up(t, "n")
 	if _, err := Up(t.Context(), Config{Name: l.cfg.Name, StateDir: t.TempDir()}); !errors.Is(err, ErrHeld) {
 		t.Errorf("second lab: %v, want %v", err, ErrHeld)

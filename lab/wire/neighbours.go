@@ -83,6 +83,38 @@ func (n *Neighbours) Close() {
 	<-n.done
 }
 
+// Announce broadcasts a gratuitous ARP request (RFC 5227, 3) out of one of the
+// appliance's interfaces, as a machine does that has just got its address.
+func (w *Wire) Announce(device, mac, ip string) error {
+	hw, err := net.ParseMAC(mac)
+	if err != nil || len(hw) != 6 {
+		return fmt.Errorf("announce %s: want an Ethernet address", mac)
+	}
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || !addr.Is4() {
+		return fmt.Errorf("announce %s: want an IPv4 address", ip)
+	}
+	broadcast := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	frame := append(append(append([]byte(nil), broadcast...), hw...), 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1)
+	frame = append(append(frame, hw...), addr.AsSlice()...)
+	frame = append(append(frame, 0, 0, 0, 0, 0, 0), addr.AsSlice()...)
+	return w.App.Do(func() error {
+		ifi, err := net.InterfaceByName(device)
+		if err != nil {
+			return fmt.Errorf("announce on %s: %w", device, err)
+		}
+		conn, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ARP, nil)
+		if err != nil {
+			return fmt.Errorf("announce on %s: %w", device, err)
+		}
+		defer conn.Close()
+		if _, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: broadcast}); err != nil {
+			return fmt.Errorf("announce on %s: %w", device, err)
+		}
+		return nil
+	})
+}
+
 // parseARP returns the sender of an Ethernet frame with ARP for IPv4. A probe
 // (RFC 5227), whose sender has no address yet, is none.
 func parseARP(frame []byte) (mac [6]byte, ip netip.Addr, ok bool) {
