@@ -26,6 +26,9 @@ const (
 	DriverStopped  DriverState = "stopped"
 )
 
+// askAgain is between two looks at a driver whose connection broke.
+const askAgain = 100 * time.Millisecond
+
 // driver supervises one driver binary. Its process comes and goes; calls find
 // the one that runs through await.
 type driver struct {
@@ -159,12 +162,15 @@ func (d *driver) await(ctx context.Context) (*live, error) {
 		d.mu.Unlock()
 		switch state {
 		case DriverReady:
-			return l, nil
+			if l.usable(ctx) {
+				return l, nil
+			}
 		case DriverBroken, DriverRefused, DriverStopped:
 			return nil, d.unavailable(state, last)
 		}
 		select {
 		case <-changed:
+		case <-time.After(askAgain):
 		case <-ctx.Done():
 			return nil, d.unavailable(state, errors.Join(last, ctx.Err()))
 		}

@@ -40,6 +40,27 @@ type live struct {
 	info    device.Info
 	configs *configChecker
 	active  atomic.Int32 // calls that we have in flight
+	suspect atomic.Bool  // a call broke: ask whether it is there before the next
+}
+
+// usable says whether the driver can be called. One whose connection broke is
+// asked first: it may be dead and not buried yet.
+func (l *live) usable(ctx context.Context) bool {
+	select {
+	case <-l.process.exited:
+		return false
+	default:
+	}
+	if !l.suspect.Load() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if _, err := l.driver.Info(ctx, &pluginv1.InfoRequest{}); err != nil {
+		return false
+	}
+	l.suspect.Store(false)
+	return true
 }
 
 // launch starts the driver's process and gets to know it, within StartTimeout.
@@ -73,6 +94,9 @@ func launch(ctx context.Context, d *driver) (*live, error) {
 	})
 	l := &live{name: d.name, cfg: d.cfg, client: client}
 	if err := l.connect(ctx, d, &p); err != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("not up within %v: %w", d.cfg.StartTimeout, err)
+		}
 		binary.Close()
 		l.process = p
 		l.stop()

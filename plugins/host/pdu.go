@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/gantry-pod/gantry/plugins/device"
 	pluginv1 "github.com/gantry-pod/gantry/plugins/proto/v1"
 )
@@ -184,18 +187,28 @@ func (p PDU) call(ctx context.Context, change bool, run func(context.Context, *l
 	if err != nil {
 		return err
 	}
-	l.active.Add(1)
-	defer l.active.Add(-1)
-	if err := p.checkConfig(ctx, l); err != nil {
-		return err
-	}
 	begun := time.Now()
-	if err := run(ctx, l, slot); err != nil {
-		e := asError(err)
-		p.host.cfg.Log.Debug("device call failed", "driver", p.driver, "device", p.target.Name, "took", time.Since(begun), "error", e)
-		return e
+	err = p.checkConfig(ctx, l)
+	if err == nil {
+		l.active.Add(1)
+		err = run(ctx, l, slot)
+		l.active.Add(-1)
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	if brokenOff(err) {
+		l.suspect.Store(true)
+	}
+	e := asError(err)
+	p.host.cfg.Log.Debug("device call failed", "driver", p.driver, "device", p.target.Name, "took", time.Since(begun), "error", e)
+	return e
+}
+
+// brokenOff says whether a call failed without an answer of the driver's own.
+func brokenOff(err error) bool {
+	st, ok := status.FromError(err)
+	return ok && len(st.Details()) == 0 && (st.Code() == codes.Unavailable || st.Code() == codes.Canceled)
 }
 
 func asError(err error) *Error {
@@ -216,7 +229,7 @@ func (p PDU) checkConfig(ctx context.Context, l *live) error {
 		return device.Errorf(device.Rejected, "configuration of %s for driver %s: %w", p.target.Name, p.driver, err)
 	}
 	if _, err := l.driver.Validate(ctx, &pluginv1.ValidateRequest{Target: p.target.Wire()}); err != nil {
-		return asError(err)
+		return err
 	}
 	l.configs.remember(key)
 	return nil

@@ -44,8 +44,10 @@ type process struct {
 	exited    chan struct{} // closed after err is set
 	err       error
 
-	mu     sync.Mutex // guards reaped
+	mu     sync.Mutex // guards the fields below
+	id     int        // 0 until started
 	reaped bool       // the process ID may be another's
+	doomed bool       // to be killed as soon as it has started
 }
 
 // newProcess prepares the driver's process; env is all the environment it gets.
@@ -87,7 +89,7 @@ func (p *process) Start(context.Context) error {
 func (p *process) run(started chan<- error, outR, outW, errR, errW *os.File) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err := p.cmd.Start()
+	err := p.launch()
 	outW.Close()
 	errW.Close()
 	p.binary.Close()
@@ -103,6 +105,20 @@ func (p *process) run(started chan<- error, outR, outW, errR, errW *os.File) {
 	deadline := time.Now().Add(drainTime)
 	outR.SetReadDeadline(deadline)
 	errR.SetReadDeadline(deadline)
+}
+
+// launch starts the process, and ends it at once if it was killed before.
+func (p *process) launch() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	p.id = p.cmd.Process.Pid
+	if p.doomed {
+		return errors.Join(errors.New("killed before it started"), p.cmd.Process.Kill(), p.cmd.Wait())
+	}
+	return nil
 }
 
 // reap waits for the process to end, kills what it left behind in its group
@@ -174,11 +190,11 @@ func (p *process) Name() string { return p.name }
 // ID is the process ID.
 func (p *process) ID() string { return strconv.Itoa(p.pid()) }
 
+// pid is the process ID, 0 before the process has started.
 func (p *process) pid() int {
-	if p.cmd.Process == nil {
-		return 0
-	}
-	return p.cmd.Process.Pid
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.id
 }
 
 // Diagnose adds what go-plugin does not know about a failed start.
@@ -196,8 +212,9 @@ func (p *process) Wait(context.Context) error {
 func (p *process) Kill(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pid := p.pid(); pid > 0 && !p.reaped {
-		if err := syscall.Kill(-pid, syscall.SIGKILL); err != nil {
+	p.doomed = true
+	if p.id > 0 && !p.reaped {
+		if err := syscall.Kill(-p.id, syscall.SIGKILL); err != nil {
 			return fmt.Errorf("kill driver %s: %w", p.name, err)
 		}
 	}
