@@ -13,6 +13,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/gantry-pod/gantry/store"
+	"github.com/gantry-pod/gantry/store/storetest"
 )
 
 // ascending are values in the order that their keys must have.
@@ -43,8 +44,8 @@ func TestKeyOrder(t *testing.T) {
 
 // TestKeyTuples compares tuples of random elements, of random lengths.
 func TestKeyTuples(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := storetest.Seed()
+	t.Logf("seed %d: repeat with %s=%[1]d", seed, storetest.SeedEnv)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	values := ascending()
 	draw := func() (ranks []int, k store.Key) {

@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/gantry-pod/gantry/store"
+	"github.com/gantry-pod/gantry/store/storetest"
 )
 
 // The workload of the crash tests: each writer commits transaction 1, 2, 3 … of
@@ -220,10 +221,11 @@ var slowSync = errorfs.InjectorFunc(func(op errorfs.Op) error {
 })
 
 // TestCrash crashes a store under load, again and again, each time keeping a
-// random part of what was not synced.
+// random part of what was not synced. The seed settles when it crashes and what
+// is kept, but not how the writers interleave.
 func TestCrash(t *testing.T) {
-	for range 8 {
-		seed := rand.Uint64()
+	for range 5 {
+		seed := storetest.Seed()
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { crashRepeatedly(t, rand.New(rand.NewPCG(seed, 0))) })
 	}
 }
@@ -231,7 +233,7 @@ func TestCrash(t *testing.T) {
 func crashRepeatedly(t *testing.T, rng *rand.Rand) {
 	disk := vfs.NewCrashableMem()
 	var promised [writers]int
-	for range 5 {
+	for range 4 {
 		e := open(t, "db", errorfs.Wrap(disk, slowSync))
 		found := checkWhole(t, e, promised)
 
@@ -241,7 +243,7 @@ func crashRepeatedly(t *testing.T, rng *rand.Rand) {
 		checkWhole(t, survivor, found)
 
 		l := startLoad(t.Context(), e, found)
-		for range 1 + rng.IntN(400) {
+		for range 1 + rng.IntN(250) {
 			<-l.acks
 		}
 		promised = l.promised()

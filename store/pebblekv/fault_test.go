@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/gantry-pod/gantry/store"
+	"github.com/gantry-pod/gantry/store/storetest"
 )
 
 // logFault makes operations of one kind on the log fail, from the one that comes
@@ -52,7 +53,7 @@ var (
 func TestFailedLog(t *testing.T) {
 	for what, kinds := range map[string][]errorfs.OpKind{"Sync": syncs, "Write": writes} {
 		for range 6 {
-			seed := rand.Uint64()
+			seed := storetest.Seed()
 			t.Run(fmt.Sprintf("%s/seed=%d", what, seed), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 0))
 				failUnderLoad(t, kinds, 1+rng.Int64N(150), vfs.CrashCloneCfg{UnsyncedDataPercent: 100 * rng.IntN(2), RNG: rng})

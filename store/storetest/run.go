@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/gantry-pod/gantry/store"
@@ -163,10 +165,22 @@ func (h *harness) wantKeys(from, to []byte, reverse bool, want ...string) {
 	})
 }
 
+// SeedEnv names the environment variable that repeats a random test with the seed
+// that its log showed.
+const SeedEnv = "GANTRY_TEST_SEED"
+
+// Seed gives the seed of a random test: a new one, unless SeedEnv sets it.
+func Seed() uint64 {
+	if seed, err := strconv.ParseUint(os.Getenv(SeedEnv), 10, 64); err == nil {
+		return seed
+	}
+	return rand.Uint64()
+}
+
 // random gives a source whose seed the test's log shows.
 func random(t *testing.T) *rand.Rand {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := Seed()
+	t.Logf("seed %d: repeat with %s=%[1]d", seed, SeedEnv)
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
