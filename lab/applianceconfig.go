@@ -10,44 +10,40 @@ import (
 
 // applianceParams is what an appliance in a lab must be told.
 type applianceParams struct {
-	StateDir   string // its store and cache
-	Socket     string // its API's Unix socket
-	Inventory  string // the pod's assets
-	RunDir     string // its sockets
-	Netboot    string // the kernel and initramfs that machines boot
-	Drivers    string // the directory of the driver binaries
-	Interface  string // on the provisioning network, which it addresses itself
-	Address    string // CIDR
-	Management string // on the management network, addressed by the lab
+	Pod       string
+	StateDir  string // its store, images and logs
+	RunDir    string // its sockets
+	Socket    string // its API's Unix socket
+	Inventory string // the pod's assets
+	Drivers   string // the directory of the driver binaries
+	Netboot   string // the directory of the netboot kernel and initramfs
+	Interface string // on the provisioning network, which it addresses itself
+	Address   string // CIDR
+	Machines  string // range of addresses for machines of the inventory
+	Pool      string // range of addresses for all others
+	Extra     string // YAML to end with
 }
 
 // applianceTemplate is the configuration file that a lab writes for it.
 var applianceTemplate = template.Must(template.New("appliance.yaml").Parse(`# Written by "gantry lab up"; changes are lost.
-pod: lab
+pod: {{.Pod}}
 state_dir: {{.StateDir}}
 run_dir: {{.RunDir}}
 inventory: {{.Inventory}}
-api:
-  socket: {{.Socket}}
 provisioning:
   device: {{.Interface}}
   address: {{.Address}}
 dhcp:
-  machines: 10.77.0.101-10.77.0.199
-  pool: 10.77.0.200-10.77.0.250
-  router: 10.77.0.1
-  domain: lab.gantry
+  machines: {{.Machines}}
+  pool: {{.Pool}}
+api:
+  socket: {{.Socket}}
 drivers:
   dir: {{.Drivers}}
 netboot:
   dir: {{.Netboot}}
-  # A lab's machines are watched on their serial consoles.
-  args: [console=ttyS0,115200]
-times:
-  # A lab's bridge speaks no LLDP, and its machines drain at once.
-  lldp: 0s
-  outlet_off_for: 200ms
-`))
+  args: ["console=ttyS0,115200"]
+{{.Extra}}`))
 
 // applianceConfig is the text of the appliance's configuration file.
 func applianceConfig(p applianceParams) string {
@@ -68,16 +64,24 @@ func (l *Lab) ApplianceSocket() string {
 }
 
 func (l *Lab) applianceParams() applianceParams {
-	bin := filepath.Dir(l.cfg.Appliance)
+	beside := func(set, name string) string {
+		if set != "" || l.cfg.Appliance == "" {
+			return set
+		}
+		return filepath.Join(filepath.Dir(l.cfg.Appliance), name)
+	}
 	return applianceParams{
-		StateDir:   l.path("appliance"),
-		Socket:     l.ApplianceSocket(),
-		Inventory:  l.InventoryPath(),
-		RunDir:     filepath.Join(RunDir(l.cfg.Name), "appliance"),
-		Netboot:    filepath.Join(filepath.Dir(bin), "netboot"),
-		Drivers:    bin,
-		Interface:  wire.AppProv,
-		Address:    wire.ApplianceProv,
-		Management: wire.AppMgmt,
+		Pod:       l.cfg.Name,
+		StateDir:  l.path("appliance"),
+		RunDir:    filepath.Join(RunDir(l.cfg.Name), "appliance"),
+		Socket:    l.ApplianceSocket(),
+		Inventory: l.InventoryPath(),
+		Drivers:   beside(l.cfg.Drivers, ""),
+		Netboot:   beside(l.cfg.Netboot, filepath.Join("..", "netboot")),
+		Interface: wire.AppProv,
+		Address:   wire.ApplianceProv,
+		Machines:  "10.77.0.10-10.77.0.99",
+		Pool:      "10.77.0.100-10.77.0.250",
+		Extra:     l.cfg.ApplianceExtra,
 	}
 }

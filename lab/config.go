@@ -32,9 +32,14 @@ type Config struct {
 	// Appliance is the program that runs in the pod; empty runs none, and the
 	// lab then gives the provisioning interface its address.
 	Appliance string `json:"appliance,omitempty"`
-	// Images is a directory of images that the appliance's configuration names;
-	// StateDir/images unless set.
-	Images string `json:"images,omitempty"`
+	// Drivers is the directory of the appliance's driver binaries; the one of the
+	// appliance unless set.
+	Drivers string `json:"drivers,omitempty"`
+	// Netboot is the directory of the netboot kernel and initramfs; ../netboot
+	// beside the appliance's unless set.
+	Netboot string `json:"netboot,omitempty"`
+	// ApplianceExtra is YAML to end the appliance's configuration with.
+	ApplianceExtra string `json:"appliance_extra,omitempty"`
 	// Forwards lead from the host into the lab.
 	Forwards []Forward `json:"forwards,omitempty"`
 	// Accel is found out unless set.

@@ -5,11 +5,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	pod "github.com/gantry-pod/gantry/appliance"
+	"github.com/gantry-pod/gantry/appliance/asset"
 	"github.com/gantry-pod/gantry/lab/machine"
 )
 
@@ -124,7 +127,7 @@ func TestInventory(t *testing.T) {
 	got := newInventory(cfg, secrets{ReadCommunity: "r", WriteCommunity: "w"})
 	want := inventory{
 		PDUs: []inventoryPDU{{Name: "pdu1", Driver: "pdu-snmp", Address: "10.78.0.10:161", Config: map[string]string{
-			"version": "2c", "read_community": "r", "write_community": "w",
+			"version": "2c", "community": "r", "write_community": "w",
 		}}},
 		Machines: []inventoryMachine{
 			{Name: "m1", UUID: cfg.Machines[0].UUID, MACs: []string{cfg.Machines[0].NICs[0].MAC}, Power: []inventoryFeed{{"pdu1", "1"}}, Owner: "gantry"},
@@ -204,10 +207,36 @@ func TestStateDirIsOnlyRemovedIfALabMadeIt(t *testing.T) {
 	}
 }
 
-func TestApplianceConfigIsYAML(t *testing.T) {
-	var got map[string]any
-	text := applianceConfig(applianceParams{StateDir: "/s", Socket: "/run/a.sock", Inventory: "/s/pod.yaml", Interface: "prov0", Address: "10.77.0.1/24"})
-	if err := yaml.Unmarshal([]byte(text), &got); err != nil {
-		t.Errorf("%v in:\n%s", err, text)
+// TestApplianceTakesItsConfig gives the generated files to who reads them.
+func TestApplianceTakesItsConfig(t *testing.T) {
+	dir := t.TempDir()
+	cfg := complete(t)
+	cfg.StateDir, cfg.Appliance = dir, "/opt/bin/gantry-appliance"
+	cfg.ApplianceExtra = "times:\n  boot: 3m\n"
+	l := &Lab{cfg: cfg, asked: cfg, secrets: secrets{ReadCommunity: "r", WriteCommunity: "w"}}
+	if err := l.writeFiles(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := pod.ReadConfig(l.ApplianceConfigPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.API.Socket != l.ApplianceSocket() || got.Drivers.Dir != "/opt/bin" || got.Netboot.Dir != "/opt/netboot" ||
+		got.Inventory != l.InventoryPath() || time.Duration(got.Times.Boot) != 3*time.Minute {
+		t.Errorf("read as %+v", got)
+	}
+	text, err := os.ReadFile(l.InventoryPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file, err := asset.ParseFile(text); err != nil || len(file.Machines) != 2 || len(file.PDUs) != 1 {
+		t.Errorf("inventory read as %+v, %v", file, err)
+	}
+	asked, err := AskedConfig(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(cfg, asked, cmpopts.IgnoreFields(Config{}, "Log", "PDUTrace")); diff != "" {
+		t.Errorf("what was asked for (-want +got):\n%s", diff)
 	}
 }

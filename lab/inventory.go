@@ -68,7 +68,7 @@ func newInventory(cfg Config, s secrets) inventory {
 	inv := inventory{PDUs: []inventoryPDU{{
 		Name: pduName, Driver: pduDriver, Address: pduEndpoint(),
 		Config: map[string]string{
-			"version": "2c", "read_community": s.ReadCommunity, "write_community": s.WriteCommunity,
+			"version": "2c", "community": s.ReadCommunity, "write_community": s.WriteCommunity,
 		},
 	}}}
 	for _, m := range cfg.Machines {

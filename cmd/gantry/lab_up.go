@@ -31,7 +31,8 @@ type labUpFlags struct {
 	memoryMiB int
 	diskGiB   int64
 	appliance string
-	images    string
+	drivers   string
+	netboot   string
 	sshPort   int
 	apiPort   int
 }
@@ -55,7 +56,8 @@ func newLabUpCmd(a *labApp) *cobra.Command {
 	flags.IntVar(&f.memoryMiB, "memory", 0, "memory of each machine in MiB (default 1024)")
 	flags.Int64Var(&f.diskGiB, "disk", 0, "disk of each machine in GiB (default 4)")
 	flags.StringVar(&f.appliance, "appliance", "", "the appliance's program to run in the pod")
-	flags.StringVar(&f.images, "images", "", "directory of the appliance's images (default in --state)")
+	flags.StringVar(&f.drivers, "drivers", "", "directory of the driver binaries (default the appliance's)")
+	flags.StringVar(&f.netboot, "netboot", "", "directory of the netboot kernel and initramfs (default ../netboot beside the appliance's)")
 	flags.IntVar(&f.sshPort, "ssh-port", 2201, "port on 127.0.0.1 that leads to the first machine's port 22, the next ones follow; 0 for none")
 	flags.IntVar(&f.apiPort, "api-port", 7480, "port on 127.0.0.1 that leads to the appliance's API; 0 for none")
 	return cmd
@@ -111,10 +113,13 @@ func (f labUpFlags) labConfig(name string) (cfg lab.Config, err error) {
 	if cfg.Appliance == "" {
 		cfg.Appliance = f.appliance
 	}
-	if cfg.Images == "" {
-		cfg.Images = f.images
+	if cfg.Drivers == "" {
+		cfg.Drivers = f.drivers
 	}
-	for _, path := range []*string{&cfg.StateDir, &cfg.Appliance, &cfg.Images} {
+	if cfg.Netboot == "" {
+		cfg.Netboot = f.netboot
+	}
+	for _, path := range []*string{&cfg.StateDir, &cfg.Appliance, &cfg.Drivers, &cfg.Netboot} {
 		if *path != "" {
 			if *path, err = filepath.Abs(*path); err != nil {
 				return cfg, err
