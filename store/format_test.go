@@ -73,6 +73,7 @@ func TestFormatRatchets(t *testing.T) {
 	want("upgrade of what is up to date", store.UpgradeFormat(ctx, e, quiet(), v3), nil, "")
 	want("upgraded store, old program", open(v1), store.ErrNewer, "the store is of format 3, this program knows up to 1")
 	want("old program's upgrade", store.UpgradeFormat(ctx, e, quiet(), v1), store.ErrNewer, "format 3")
+	want("this program's upgrade", store.Upgrade(ctx, e, quiet()), store.ErrNewer, "format 3, this program knows up to 1")
 	want("no way", store.UpgradeFormat(ctx, e, quiet(), store.NewFormat(4, nil)), store.ErrOlder, "no way from format 3 to 4")
 }
 

@@ -11,6 +11,6 @@
 // A log that cannot be written or synced stops the engine for good: it acknowledges
 // nothing more, Views go on reading the last durable state, and what was under way
 // returns an error that wraps store.ErrFailed. Where Pebble itself cannot go on (a
-// manifest that cannot be written) the process panics, as goroutines inside
-// Pebble cannot be unwound.
+// manifest that cannot be written, a log that cannot be rotated) the process ends,
+// with the reason logged, as what runs inside Pebble cannot be unwound.
 package pebblekv
