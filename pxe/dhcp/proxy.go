@@ -17,8 +17,7 @@ func (x *exchange) proxy() {
 		return
 	}
 	x.decideBoot()
-	x.bootReply(typeOffer, x.route(0))
-	x.tell(Offered, 0)
+	x.bootReply(typeOffer, x.route(0), Offered)
 }
 
 // handleBoot answers a request to port 4011: a client that has its address and
@@ -32,12 +31,12 @@ func (e *engine) handleBoot(packet []byte, src netip.AddrPort, now time.Time, ou
 		return
 	}
 	x.decideBoot()
-	x.bootReply(typeAck, dest{addr: u32Of(src.Addr()), port: src.Port()})
-	x.tell(Acknowledged, 0)
+	x.bootReply(typeAck, dest{addr: u32Of(src.Addr()), port: src.Port()}, Acknowledged)
 }
 
-// bootReply writes a reply that is about booting only, or none.
-func (x *exchange) bootReply(typ byte, to dest) {
+// bootReply writes a reply that is about booting only, and tells of it; or
+// nothing, where there is nothing to boot.
+func (x *exchange) bootReply(typ byte, to dest, kind EventKind) {
 	if !x.answer.Boots() {
 		return
 	}
@@ -56,4 +55,5 @@ func (x *exchange) bootReply(typ byte, to dest) {
 	} else {
 		x.stats.Acks.Add(1)
 	}
+	x.tell(kind, 0)
 }
