@@ -28,6 +28,7 @@ type options struct {
 	lease                                 time.Duration
 	commit                                time.Duration
 	fill                                  int
+	fillOnly                              bool
 }
 
 func main() {
@@ -41,6 +42,7 @@ func main() {
 	flag.DurationVar(&o.lease, "lease", 24*time.Hour, "lease time")
 	flag.DurationVar(&o.commit, "commit", 0, "least time between commits; 0 is the default")
 	flag.IntVar(&o.fill, "fill", 0, "store this many leases of other clients before the start, from the pool's end")
+	flag.BoolVar(&o.fillOnly, "fill-only", false, "end after that")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -75,6 +77,9 @@ func run(ctx context.Context, o options) error {
 	journal := dhcp.NewStoreJournal(raw)
 	if err := fill(ctx, journal, cfg.Subnets[0].Pools[0].Last, o.fill, o.lease); err != nil {
 		return err
+	}
+	if o.fillOnly {
+		return nil
 	}
 	s, err := dhcp.New(ctx, cfg, nobody{}, journal, nil, log)
 	if err != nil {
