@@ -1,6 +1,7 @@
 package pebblekv_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -115,11 +116,7 @@ func writeRows(w, n int, set func(k, v []byte) error) error {
 	count, size := rowsOf(n)
 	err := set(counterKey(w), binary.BigEndian.AppendUint64(nil, uint64(n)))
 	for i := range count {
-		value := make([]byte, size)
-		for j := range value {
-			value[j] = byte(n + i + j)
-		}
-		err = errors.Join(err, set(rowKey(w, n, i), value))
+		err = errors.Join(err, set(rowKey(w, n, i), bytes.Repeat([]byte{byte(n + i)}, size)))
 	}
 	return err
 }
@@ -195,7 +192,7 @@ func checkWhole(t *testing.T, e store.Engine, atLeast [writers]int) (got [writer
 			rows++
 			var w, n, i int
 			fmt.Sscanf(string(k), "row/%d/%d/%d", &w, &n, &i)
-			if _, size := rowsOf(n); n > got[w] || len(v) != size || v[size-1] != byte(n+i+size-1) {
+			if _, size := rowsOf(n); n > got[w] || !bytes.Equal(v, bytes.Repeat([]byte{byte(n + i)}, size)) {
 				t.Errorf("row %s of %d bytes: not one of the %d transactions of its writer", k, len(v), got[w])
 			}
 			return !t.Failed()

@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -171,8 +172,8 @@ func testBigValues(t *testing.T, h *harness) {
 	digest := map[string][32]byte{}
 	for _, size := range []int{0, 1, 4 << 10, 1 << 20, 16 << 20} {
 		value := make([]byte, size)
-		for i := range value {
-			value[i] = byte(rng.Uint32())
+		for i := 0; i+8 <= size; i += 8 {
+			binary.LittleEndian.PutUint64(value[i:], rng.Uint64())
 		}
 		key := name(size)
 		digest[key] = sha256.Sum256(value)
