@@ -14,6 +14,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"path"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -75,6 +78,7 @@ func (s *Server) Handler() http.Handler {
 	config.Info.Description = "The local API of a pod's appliance. Changes answer 202 with a change request, whose steps can be followed at /v1/requests/{id} or live at /v1/events."
 	config.DocsPath = "" // the documentation page would load scripts from another site
 	config.CreateHooks = nil
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	api := humago.New(mux, config)
 	s.machines(api)
 	s.machineChanges(api)
@@ -111,7 +115,7 @@ func refuse(err error) error {
 		return nil
 	case errors.Is(err, asset.ErrNotFound), errors.Is(err, change.ErrNotFound), errors.Is(err, alert.ErrNotFound), errors.Is(err, ErrNoImage):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, asset.ErrLocked), errors.Is(err, asset.ErrExists):
+	case errors.Is(err, asset.ErrLocked), errors.Is(err, asset.ErrExists), errors.Is(err, ErrConflict):
 		return huma.Error409Conflict(err.Error())
 	case errors.As(err, &refusal), errors.Is(err, ErrBadInput):
 		return huma.Error422UnprocessableEntity(err.Error())
@@ -121,14 +125,29 @@ func refuse(err error) error {
 	return huma.Error500InternalServerError(err.Error())
 }
 
-// ErrNoImage says that there is no such image; ErrBadInput that what was given
-// cannot be used. Adapters wrap them.
+// ErrNoImage says that there is no such image, ErrConflict that the image is
+// there already, in use, or too large, ErrBadInput that what was given cannot be
+// used. Adapters wrap them.
 var (
 	ErrNoImage  = errors.New("not found")
+	ErrConflict = errors.New("not possible now")
 	ErrBadInput = errors.New("cannot be used")
 )
 
+// schemaName names a type in the API's document: as the type, and with its
+// package in front if it is not of this one, as two packages may use a word.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if pkg := path.Base(t.PkgPath()); t.Name() != "" && t.PkgPath() != "" && pkg != "api" {
+		return strings.ToUpper(pkg[:1]) + pkg[1:] + name
+	}
+	return name
+}
+
 // op describes an operation in one line.
-func op(method, path, id, summary string, tag string, status int) huma.Operation {
-	return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{tag}, DefaultStatus: status}
+func op(method, route, id, summary string, tag string, status int) huma.Operation {
+	return huma.Operation{OperationID: id, Method: method, Path: route, Summary: summary, Tags: []string{tag}, DefaultStatus: status}
 }

@@ -49,6 +49,7 @@ type ImportSpec struct {
 	Path         string   `json:"path,omitempty" doc:"File on the appliance, or http(s) URL"`
 	Name         string   `json:"name" doc:"Image name: a-z, 0-9, -, ."`
 	Version      string   `json:"version" doc:"Image version"`
+	Format       string   `json:"format,omitempty" doc:"disk or rootfs; disk if empty" enum:"disk,rootfs,"`
 	Checksum     string   `json:"checksum,omitempty" doc:"sha256:HEX of the file"`
 	OS           string   `json:"os,omitempty"`
 	OSVersion    string   `json:"os_version,omitempty"`

@@ -36,7 +36,9 @@ const (
 // Host is what the DHCP server needs to know of a machine.
 type Host struct {
 	Machine string
-	Addr    netip.Addr
+	// Addr is invalid for a NIC that the machine does not boot from.
+	Addr     netip.Addr
+	Hostname string
 	// Boot says whether it may be told to boot from us.
 	Boot bool
 }
@@ -64,7 +66,13 @@ type Guide struct {
 	server    string
 	found     func(ctx context.Context, m asset.Machine)
 	log       *slog.Logger
-	hosts     atomic.Pointer[map[[6]byte]Host]
+	known     atomic.Pointer[known]
+}
+
+// known is a picture of the inventory that never changes once it is made.
+type known struct {
+	hosts    map[[6]byte]Host
+	reserved map[netip.Addr]bool
 }
 
 // NewGuide makes a guide. server is the URL that agents reach the appliance
@@ -72,7 +80,7 @@ type Guide struct {
 func NewGuide(assets *asset.Registry, tokens Tokens, discovery Discovery, server string,
 	found func(context.Context, asset.Machine), log *slog.Logger) *Guide {
 	g := &Guide{assets: assets, tokens: tokens, discovery: discovery, server: server, found: found, log: log}
-	g.hosts.Store(&map[[6]byte]Host{})
+	g.known.Store(&known{})
 	return g
 }
 
@@ -82,21 +90,26 @@ func (g *Guide) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	hosts := make(map[[6]byte]Host, len(list))
+	k := &known{hosts: make(map[[6]byte]Host, len(list)), reserved: make(map[netip.Addr]bool, len(list))}
 	for _, m := range list {
+		k.reserved[m.Address] = true
+		name := m.ID
+		if m.Server != nil {
+			name = m.Server.Hostname
+		}
 		for i, s := range m.MACs {
 			mac, err := net.ParseMAC(s)
 			if err != nil || len(mac) != 6 {
 				return fmt.Errorf("machine %s: MAC address %q in the store: %w", m.ID, s, err)
 			}
-			h := Host{Machine: m.ID, Boot: true}
+			h := Host{Machine: m.ID, Hostname: name, Boot: true}
 			if i == 0 {
 				h.Addr = m.Address // the other NICs get addresses from the pool
 			}
-			hosts[[6]byte(mac)] = h
+			k.hosts[[6]byte(mac)] = h
 		}
 	}
-	g.hosts.Store(&hosts)
+	g.known.Store(k)
 	return nil
 }
 
@@ -119,12 +132,15 @@ func (g *Guide) Run(ctx context.Context) error {
 
 // Host returns what is known of a NIC, from memory.
 func (g *Guide) Host(mac [6]byte) (Host, bool) {
-	h, ok := (*g.hosts.Load())[mac]
+	h, ok := g.known.Load().hosts[mac]
 	if !ok && g.discovery != DiscoverIgnore {
 		h.Boot = true
 	}
 	return h, ok
 }
+
+// Reserved says whether an address is kept for a machine, from memory.
+func (g *Guide) Reserved(a netip.Addr) bool { return g.known.Load().reserved[a] }
 
 // Script decides what the machine that has this NIC and asks from this address
 // boots now.

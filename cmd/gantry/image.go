@@ -92,6 +92,7 @@ func newImageImportCmd(app *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&spec.Name, "name", "", "image name")
 	f.StringVar(&spec.Version, "version", "", "image version")
+	f.StringVar(&spec.Format, "format", "disk", "disk, or rootfs for a tar of a root file system")
 	f.StringVar(&spec.Checksum, "checksum", "", "sha256:HEX that the file must have")
 	f.StringVar(&spec.OS, "os", "", "operating system, such as debian")
 	f.StringVar(&spec.OSVersion, "os-version", "", "its version")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,6 +36,7 @@ func newLabServeCmd(a *labApp) *cobra.Command {
 // serveLab brings a lab up, says so to whoever started it, and takes it down
 // when ctx is done or a client says so.
 func serveLab(ctx context.Context, cfg lab.Config) error {
+	syscall.CloseOnExec(readyFD) // or the appliance would keep it open
 	ready := os.NewFile(readyFD, "ready")
 	defer ready.Close()
 	l, err := lab.Up(ctx, cfg)

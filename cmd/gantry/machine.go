@@ -158,7 +158,7 @@ func dash(s string) string {
 
 func newMachineImportCmd(app *app) *cobra.Command {
 	return &cobra.Command{Use: "import FILE", Short: "Import an inventory file (YAML): machines, PDUs, outlets", Args: exactArgs(1),
-		Example: "  gantry machine import pod.yaml\n\n  # pod.yaml\n  pdus:\n    - {name: pdu1, driver: pdu-snmp, address: \"10.0.0.5:161\", config: {version: \"2c\", read_community: R, write_community: W}}\n  machines:\n    - {name: m1, macs: [\"52:54:00:00:00:01\"], power: [{pdu: pdu1, outlet: \"1\"}], owner: us}",
+		Example: "  gantry machine import pod.yaml\n\n  # pod.yaml\n  pdus:\n    - {name: pdu1, driver: pdu-snmp, address: \"10.0.0.5:161\", config: {version: \"2c\", community: R, write_community: W}}\n  machines:\n    - {name: m1, macs: [\"52:54:00:00:00:01\"], power: [{pdu: pdu1, outlet: \"1\"}], owner: us}",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := os.Open(args[0])
 			if err != nil {

@@ -128,7 +128,8 @@ type DeploySpec struct {
 // ImageRef says where an image is and what it must be.
 type ImageRef struct {
 	// Name and Version are for messages.
-	Name string `json:"name"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
 	// ManifestURL and DataURL are HTTP URLs on the appliance or on a peer.
 	ManifestURL string `json:"manifest_url"`
 	DataURL     string `json:"data_url"`
