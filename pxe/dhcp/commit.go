@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// maxPending bounds the acknowledgements that wait for one commit. While it is
-// full nothing more is taken from the sockets: the kernel's queues are the only
+// maxPending bounds the acknowledgements that wait for one commit: at full rate
+// it bears a disk that halts for some tenths of a second. While it is full
+// nothing more is taken from the sockets: the kernel's queues are the only
 // others.
-const maxPending = 1024
+const maxPending = 8192
 
 // group is what one commit makes true: records, the replies that may be sent
 // then, and the events that may be told.
@@ -19,7 +20,7 @@ type group struct {
 	events  []Event
 }
 
-func newGroup() *group { return &group{out: newOutbox(maxPending)} }
+func newGroup() *group { return &group{out: newOutbox(maxPending, maxPending*typicalReply)} }
 
 // pending hands groups from the loop to the committer: while one is being
 // synced, the next fills.
@@ -54,7 +55,7 @@ func (p *pending) close() {
 func (p *pending) room(n int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.packets+n > maxPending && !p.closed {
+	for (p.packets+n > maxPending || !p.next.out.fits(n)) && !p.closed {
 		p.cond.Wait()
 	}
 	return !p.closed
@@ -130,7 +131,8 @@ func (s *Server) commitLoop(ctx context.Context, socks *sockets, stop context.Ca
 			s.stats.Commits.Add(1)
 			s.finish(g, socks, stop)
 		}
-		g.records, g.events, g.out.n = g.records[:0], g.events[:0], 0
+		g.records, g.events = g.records[:0], g.events[:0]
+		g.out.empty()
 		spare = g
 	}
 }

@@ -12,15 +12,19 @@ import (
 // we write ourselves.
 const headroom = 20 + 8
 
-// replySize is a reply's slot.
-const replySize = headroom + maxReply
+// replySize is the most that a reply takes, typicalReply what most take.
+const (
+	replySize    = headroom + maxReply
+	typicalReply = headroom + 356
+)
 
 // outbox collects replies and sends them in two batches: by UDP, and as frames
 // to clients that cannot answer ARP for their address yet.
 type outbox struct {
-	bufs  []byte
+	buf   []byte // the replies one after the other, each with its headroom
+	used  int
 	dests []dest
-	lens  []int
+	ends  []int // where in buf each reply ends
 	n     int
 
 	udp, link       []mmsghdr
@@ -29,25 +33,30 @@ type outbox struct {
 	udpIov, linkIov []unix.Iovec
 }
 
-func newOutbox(n int) *outbox {
-	return &outbox{bufs: make([]byte, n*replySize), dests: make([]dest, n), lens: make([]int, n),
+// newOutbox returns an outbox for n replies of a size together.
+func newOutbox(n, size int) *outbox {
+	return &outbox{buf: make([]byte, size), dests: make([]dest, n), ends: make([]int, n),
 		udp: make([]mmsghdr, n), link: make([]mmsghdr, n),
 		udpTo: make([]unix.RawSockaddrInet4, n), linkTo: make([]unix.RawSockaddrLinklayer, n),
 		udpIov: make([]unix.Iovec, n), linkIov: make([]unix.Iovec, n)}
 }
 
-func (o *outbox) full() bool { return o.n == len(o.dests) }
+// fits reports whether n more replies have room, whatever their size.
+func (o *outbox) fits(n int) bool {
+	return o.n+n <= len(o.dests) && o.used+n*replySize <= len(o.buf)
+}
 
 // slot returns where the next reply is to be written.
-func (o *outbox) slot() []byte {
-	return o.bufs[o.n*replySize+headroom : (o.n+1)*replySize]
-}
+func (o *outbox) slot() []byte { return o.buf[o.used+headroom : o.used+replySize] }
 
 // add takes the reply of n bytes that was written to the slot.
 func (o *outbox) add(n int, to dest) {
-	o.dests[o.n], o.lens[o.n] = to, n
+	o.used += headroom + n
+	o.dests[o.n], o.ends[o.n] = to, o.used
 	o.n++
 }
+
+func (o *outbox) empty() { o.n, o.used = 0, 0 }
 
 // take copies a reply from elsewhere.
 func (o *outbox) take(reply []byte, to dest) { o.add(copy(o.slot(), reply), to) }
@@ -56,9 +65,10 @@ func (o *outbox) take(reply []byte, to dest) { o.add(copy(o.slot(), reply), to) 
 // kernel did not take, and an error if the device is gone: a reply that is lost
 // otherwise is as one lost on the wire.
 func (o *outbox) flush(s *sockets, from uint32, port uint16) (unsent int, err error) {
-	nu, nl := 0, 0
+	nu, nl, start := 0, 0, 0
 	for i := range o.n {
-		frame := o.bufs[i*replySize : i*replySize+headroom+o.lens[i]]
+		frame := o.buf[start:o.ends[i]]
+		start = o.ends[i]
 		if to := &o.dests[i]; to.link {
 			o.frame(nl, frame, to, s.ifindex, from, port)
 			nl++
@@ -67,7 +77,7 @@ func (o *outbox) flush(s *sockets, from uint32, port uint16) (unsent int, err er
 			nu++
 		}
 	}
-	o.n = 0
+	o.empty()
 	a, err1 := sendAll(s.requests, o.udp[:nu])
 	b, err2 := sendAll(s.link, o.link[:nl])
 	if err1 == nil {

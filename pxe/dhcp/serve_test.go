@@ -167,6 +167,44 @@ func checkPerfdhcp(t *testing.T, out string) {
 	}
 }
 
+// TestBurst has more packets come at once than a batch holds, of all kinds of
+// answer: each is answered.
+func TestBurst(t *testing.T) {
+	w := newWire(t)
+	w.serve(wireConfig(), &known{}, newMemory(), nil)
+	r := w.relay()
+	p := &pod{t: t}
+	waiting := map[dhcpv4.TransactionID]bool{}
+	for i := range 1000 {
+		m := MAC{2, 0, 0, 2, byte(i >> 8), byte(i)}
+		packet := p.packet(m, dhcpv4.MessageTypeDiscover)
+		switch i % 3 {
+		case 1:
+			packet = p.packet(m, requestT, withRequested("192.168.0.1"))
+		case 2:
+			packet = p.packet(m, requestT, withRequested(netip.AddrFrom4([4]byte{10, 64, 100, byte(i / 4)}).String()))
+		}
+		packet.GatewayIPAddr = r.addr
+		waiting[packet.TransactionID] = true
+		if _, err := r.conn.Write(packet.ToBytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	buf := make([]byte, 2048)
+	_ = r.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for len(waiting) > 0 {
+		n, err := r.conn.Read(buf)
+		if err != nil {
+			t.Fatalf("%d of 1000 not answered: %v", len(waiting), err)
+		}
+		reply, err := dhcpv4.FromBytes(buf[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(waiting, reply.TransactionID)
+	}
+}
+
 // TestTwoMachinesWithOneMAC get one address: there is no telling them apart. The
 // one that notices declines, and nobody is given the address for a while.
 func TestTwoMachinesWithOneMAC(t *testing.T) {

@@ -139,6 +139,9 @@ func (w *wire) relay() *relay {
 	r := &relay{t: w.t, addr: net.IPv4(10, 64, 0, 1)}
 	err := w.within(w.client, func() (err error) {
 		r.conn, err = net.DialUDP("udp4", &net.UDPAddr{IP: r.addr, Port: 67}, &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 67})
+		if err == nil {
+			err = r.conn.SetReadBuffer(4 << 20)
+		}
 		return err
 	})
 	if err != nil {

@@ -1,6 +1,6 @@
 // Command server runs the DHCP server alone on one interface, for measuring it
 // beside others and for crash tests: full durability, dynamic addresses for
-// everyone, nothing about booting.
+// everyone.
 package main
 
 import (
@@ -28,7 +28,7 @@ type options struct {
 	lease                                 time.Duration
 	commit                                time.Duration
 	fill                                  int
-	fillOnly                              bool
+	fillOnly, boot                        bool
 }
 
 func main() {
@@ -43,6 +43,7 @@ func main() {
 	flag.DurationVar(&o.commit, "commit", 0, "least time between commits; 0 is the default")
 	flag.IntVar(&o.fill, "fill", 0, "store this many leases of other clients before the start, from the pool's end")
 	flag.BoolVar(&o.fillOnly, "fill-only", false, "end after that")
+	flag.BoolVar(&o.boot, "boot", false, "bring whatever network-boots to its script")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -81,7 +82,7 @@ func run(ctx context.Context, o options) error {
 	if o.fillOnly {
 		return nil
 	}
-	s, err := dhcp.New(ctx, cfg, nobody{}, journal, nil, log)
+	s, err := dhcp.New(ctx, cfg, everyone{o.boot}, journal, nil, log)
 	if err != nil {
 		return err
 	}
@@ -128,9 +129,15 @@ func fill(ctx context.Context, j dhcp.Journal, last netip.Addr, n int, lease tim
 	return nil
 }
 
-// nobody knows no machine.
-type nobody struct{}
+// everyone is an oracle that knows no machine, and boots all or none.
+type everyone struct{ boot bool }
 
-func (nobody) Host(dhcp.MAC) (dhcp.Reservation, bool) { return dhcp.Reservation{}, false }
-func (nobody) Reserved(netip.Addr) bool               { return false }
-func (nobody) Want(dhcp.MAC) boot.Want                { return boot.WantNothing }
+func (everyone) Host(dhcp.MAC) (dhcp.Reservation, bool) { return dhcp.Reservation{}, false }
+func (everyone) Reserved(netip.Addr) bool               { return false }
+
+func (e everyone) Want(dhcp.MAC) boot.Want {
+	if e.boot {
+		return boot.WantScript
+	}
+	return boot.WantNothing
+}
