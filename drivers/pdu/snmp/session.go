@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -24,9 +25,10 @@ const maxVars = 40
 type session struct {
 	cfg    config
 	name   string        // for messages
-	turn   chan struct{} // a token; its holder owns client and used
+	turn   chan struct{} // a token; its holder owns client, used and heard
 	client *gosnmp.GoSNMP
 	used   time.Time
+	heard  bool // something was received in this exchange
 
 	mu    sync.Mutex // guards found
 	found *found
@@ -59,12 +61,13 @@ func (s *session) exchange(ctx context.Context, run func(*gosnmp.GoSNMP) (*gosnm
 	if s.client == nil {
 		client := s.cfg.client()
 		client.Context = ctx
+		client.OnRecv = func(*gosnmp.GoSNMP) { s.heard = true }
 		if err := client.Connect(); err != nil {
 			return nil, device.Errorf(device.Unreachable, "PDU %s: %w", s.name, err)
 		}
 		s.client = client
 	}
-	s.client.Context = ctx
+	s.client.Context, s.heard = ctx, false
 	answer, err := run(s.client)
 	if err != nil {
 		s.drop()
@@ -90,11 +93,24 @@ func (s *session) explain(err error) *device.Error {
 			reason = device.Auth
 		}
 	}
+	if s.cfg.Version == "3" && s.heard && !timedOut(err) {
+		// It answers, but nothing that our keys make sense of: a report of a
+		// wrong password cannot be authentic, and gosnmp does not pass it on.
+		reason = device.Auth
+	}
 	hint := ""
 	if reason == device.Unreachable && s.cfg.Version != "3" && errors.Is(err, gosnmp.ErrMaxRetriesExceeded) {
 		hint = " (a wrong community gets no answer either)"
 	}
 	return device.Errorf(reason, "PDU %s at %s:%d: %s%s", s.name, s.cfg.host, s.cfg.port, text, hint)
+}
+
+func timedOut(err error) bool {
+	if errors.Is(err, gosnmp.ErrMaxRetriesExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return true
+	}
+	_, onTheNet := errors.AsType[net.Error](err)
+	return onTheNet
 }
 
 // variables maps an identifier, without its first dot, to its value.
