@@ -19,6 +19,10 @@ type Config struct {
 	Loaders fs.FS
 	// Netboot are the kernels and initramfs under /boot/netboot/. Nil: none.
 	Netboot fs.FS
+	// DiskLoader is the URL path of an EFI program that starts the operating
+	// system of the machine's own disk, as the one that localdisk.sh makes;
+	// empty: iPXE leaves that to the firmware, which may take minutes.
+	DiskLoader string
 	// Images, if set, serves /images/ and what is below.
 	Images http.Handler
 	// ImageRate bounds what Images sends in bytes a second, all clients
@@ -54,6 +58,11 @@ type handler struct {
 func New(cfg Config, scripter Scripter, log *slog.Logger) (http.Handler, error) {
 	if cfg.ImageRate < 0 || cfg.StallTimeout < 0 {
 		return nil, fmt.Errorf("httpboot: image rate %d and stall timeout %v must not be negative", cfg.ImageRate, cfg.StallTimeout)
+	}
+	if cfg.DiskLoader != "" {
+		if err := checkPath(cfg.DiskLoader); err != nil {
+			return nil, fmt.Errorf("httpboot: disk loader: %w", err)
+		}
 	}
 	if cfg.StallTimeout == 0 {
 		cfg.StallTimeout = time.Minute
@@ -95,13 +104,13 @@ func (h *handler) plan(r *http.Request, mac net.HardwareAddr) string {
 		h.log.Error("no boot plan", "mac", mac.String(), "client", client(r), "err", err)
 		p = Wait{For: 10 * time.Second, Reason: "the appliance cannot decide now, see its log"}
 	}
-	text, err := render(p, mac)
+	text, err := render(p, mac, h.cfg.DiskLoader)
 	if err == nil {
 		h.log.Info("boot script", "mac", mac.String(), "client", client(r), "plan", fmt.Sprintf("%T", p))
 		return text
 	}
 	h.log.Error("boot plan cannot be written as a script", "mac", mac.String(), "err", err)
-	text, _ = render(Refuse{Reason: "its boot plan is invalid, see the appliance's log"}, mac)
+	text, _ = render(Refuse{Reason: "its boot plan is invalid, see the appliance's log"}, mac, "")
 	return text
 }
 

@@ -18,7 +18,7 @@ const refusedPoll = time.Minute
 
 // render writes the iPXE script (ipxe.org/scripting) of a plan. The error
 // means that the plan holds a value that must not get into a script.
-func render(p Plan, mac net.HardwareAddr) (string, error) {
+func render(p Plan, mac net.HardwareAddr, diskLoader string) (string, error) {
 	var lines []string
 	switch p := p.(type) {
 	case NetbootAgent:
@@ -28,7 +28,7 @@ func render(p Plan, mac net.HardwareAddr) (string, error) {
 		}
 		lines = boot
 	case LocalDisk:
-		lines = localDiskLines()
+		lines = localDiskLines(diskLoader)
 	case Wait:
 		lines = pollLines("Gantry: waiting: "+printable(p.Reason), p.For, boot.ScriptPath(mac))
 	case Refuse:
@@ -81,13 +81,22 @@ func netbootLines(p NetbootAgent, self string) ([]string, error) {
 // disk's boot sector is started by iPXE itself (ipxe.org/cmd/sanboot), and
 // leaving is what remains if that fails. --no-describe: there is no SAN.
 //
-// With UEFI, leaving is right, and with a status other than 0: a boot manager
-// takes success to mean that the user has come back from the system and shows
-// its menu (UEFI 2.10, 3.1.1); after a failure it tries the next entry.
-func localDiskLines() []string {
+// With UEFI, a loader of ours finds the disk's own and starts it, if there is
+// one (Config.DiskLoader). Otherwise iPXE leaves with a status other than 0: a
+// boot manager takes success to mean that the user has come back from the
+// system and shows its menu (UEFI 2.10, 3.1.1); after a failure it tries the
+// next entry. That is slow where the next entries are IPv6 PXE and HTTP boot
+// of the same card: a minute each with OVMF.
+func localDiskLines(diskLoader string) []string {
+	efi := "exit 1"
+	if diskLoader != "" {
+		efi = "chain " + diskLoader + " || exit 1"
+	}
 	return []string{
 		"echo Gantry: starting this machine's own disk",
-		"iseq ${platform} efi && exit 1 ||",
+		"iseq ${platform} efi || goto bios",
+		efi,
+		":bios",
 		"sanboot --no-describe --drive 0x80 ||",
 		"echo Gantry: no disk could be started, leaving it to the firmware",
 		"exit 1",

@@ -32,7 +32,9 @@ chain --replace --autofree /boot/52-54-00-12-34-56.ipxe || goto again
 `},
 		{"local disk", LocalDisk{}, `#!ipxe
 echo Gantry: starting this machine's own disk
-iseq ${platform} efi && exit 1 ||
+iseq ${platform} efi || goto bios
+chain /boot/loader/localdisk.efi || exit 1
+:bios
 sanboot --no-describe --drive 0x80 ||
 echo Gantry: no disk could be started, leaving it to the firmware
 exit 1
@@ -51,7 +53,7 @@ chain --replace --autofree /boot/52-54-00-12-34-56.ipxe || goto again
 `},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := render(tc.plan, testMAC)
+			got, err := render(tc.plan, testMAC, "/boot/loader/localdisk.efi")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,14 +83,14 @@ func TestRenderRefuses(t *testing.T) {
 		"not ASCII":          NetbootAgent{Kernel: "/k", Args: []string{"hostname=größe"}},
 		"too long":           NetbootAgent{Kernel: "/k", Args: []string{"a=" + strings.Repeat("x", 2048)}},
 	} {
-		if got, err := render(p, testMAC); err == nil {
+		if got, err := render(p, testMAC, ""); err == nil {
 			t.Errorf("%s: rendered as %q", name, got)
 		}
 	}
-	if _, err := render(NetbootAgent{Kernel: "/k", Args: []string{"gantry.token=sec\nret"}}, testMAC); err == nil || strings.Contains(err.Error(), "sec") {
+	if _, err := render(NetbootAgent{Kernel: "/k", Args: []string{"gantry.token=sec\nret"}}, testMAC, ""); err == nil || strings.Contains(err.Error(), "sec") {
 		t.Errorf("the error tells a value, which may be secret: %v", err)
 	}
-	if _, err := render(ok, testMAC); err != nil {
+	if _, err := render(ok, testMAC, ""); err != nil {
 		t.Error(err)
 	}
 }
@@ -104,7 +106,7 @@ func FuzzRender(f *testing.F) {
 			plan  Plan
 			lines int
 		}{{NetbootAgent{kernel, []string{initrd}, []string{arg}}, 10}, {Wait{time.Second, reason}, 5}, {Refuse{reason}, 5}} {
-			text, err := render(p.plan, testMAC)
+			text, err := render(p.plan, testMAC, "")
 			if err != nil {
 				continue
 			}
