@@ -48,6 +48,7 @@ func (d Devices) deployImage(ctx context.Context, s *job.DeploySpec, p Phases) (
 		return nil, err
 	}
 	if err := p.Run(ctx, "write", func(ctx context.Context) (string, error) {
+		go d.fileSystems() // needed next; the loader lets later callers wait
 		req := d.request(s, p)
 		req.Target = chosen.Path
 		st, err := write.Write(ctx, req)
@@ -98,6 +99,9 @@ func (d Devices) chooseDisk(ctx context.Context, s *job.DeploySpec) (job.Disk, e
 	if err != nil {
 		return job.Disk{}, err
 	}
+	if err := fitsFirmware(m.Meta.Firmware); err != nil {
+		return job.Disk{}, err
+	}
 	d.settle(ctx)
 	limit := time.Now().Add(diskWait)
 	for {
@@ -115,6 +119,15 @@ func (d Devices) chooseDisk(ctx context.Context, s *job.DeploySpec) (job.Disk, e
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// fitsFirmware refuses a disk image that this machine's firmware cannot start.
+func fitsFirmware(image string) error {
+	mine := inspect.Firmware(os.DirFS("/"))
+	if image == "" || image == "both" || image == mine {
+		return nil
+	}
+	return &job.Problem{Code: "image-firmware", Detail: fmt.Sprintf("the image starts by %s, this machine by %s", image, mine)}
 }
 
 // grow gives the written system the room of its disk, and leaves its root

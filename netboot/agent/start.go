@@ -37,6 +37,9 @@ const (
 	logBytes   = 1 << 20
 	netTimeout = 3 * time.Minute
 	maxSkew    = 2 * time.Second
+	// restAfter is when disks' drivers are loaded though the network is not there:
+	// a NIC that takes longer waits for its cable, not for a processor.
+	restAfter = 1500 * time.Millisecond
 )
 
 // Run is the agent from its first line to its end. It returns only on an error
@@ -63,6 +66,8 @@ func run(ctx context.Context, c Config, client *Client, buf *logBuffer, log *slo
 	if err != nil {
 		return err
 	}
+	rest := time.AfterFunc(restAfter, plug.Rest)
+	defer rest.Stop()
 	nctx, cancel := context.WithTimeout(ctx, netTimeout)
 	nic, err := link.Up(nctx, c.Params.BootIF, log)
 	cancel()
@@ -78,6 +83,7 @@ func run(ctx context.Context, c Config, client *Client, buf *logBuffer, log *slo
 	if err != nil {
 		return err
 	}
+	plug.Rest()
 	go buf.ship(kctx, client.Log)
 	d := Devices{Plug: plug, Loader: loader, Log: log, Address: nic.Address.IP, Tools: NewTools(toolsArchive, "/")}
 	w := Worker{Client: client, Log: log, ReportEvery: time.Duration(welcome.ReportEvery), Runners: d.Runners(), After: map[job.Kind]func() error{

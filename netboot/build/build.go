@@ -19,7 +19,6 @@ import (
 	"path/filepath"
 	"sort"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"github.com/gantry-pod/gantry/netboot/modules"
@@ -38,6 +37,8 @@ type Config struct {
 	// Tools are programs of this machine, with the libraries they need, by name
 	// or path. Each must exist.
 	Tools []string
+	// Cache is a folder of what was compressed before, by digest; empty is none.
+	Cache string
 	// Out is the folder for vmlinuz and initrd.img.
 	Out string
 }
@@ -71,7 +72,10 @@ func Build(c Config) ([]Size, error) {
 	if err != nil {
 		return nil, err
 	}
-	packed := compress(early)
+	packed, err := c.compress(early)
+	if err != nil {
+		return nil, err
+	}
 	late, err := archive(append(mods.records, tools.records...))
 	if err != nil {
 		return nil, err
@@ -190,21 +194,6 @@ func parents(w cpio.RecordWriter, name string, seen map[string]bool) error {
 	r.MTime, r.NLink = 0, 2
 	return w.WriteRecord(r)
 }
-
-// compress is zstd at its best ratio, single-threaded so that it is reproducible.
-func compress(b []byte) []byte {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
-		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(zstdWindow))
-	if err != nil {
-		panic(err) // constant options
-	}
-	defer w.Close()
-	return w.EncodeAll(b, nil)
-}
-
-// zstdWindow is what the kernel's decompressor of an initramfs takes at most
-// (ZSTD_WINDOWSIZE_MAX in lib/decompress_unzstd.c is 128 MiB; 8 is plenty).
-const zstdWindow = 8 << 20
 
 // pad4 makes the length a multiple of 4: the kernel looks for a plain archive at
 // such offsets only (init/initramfs.c, unpack_to_rootfs).

@@ -8,6 +8,8 @@ mkdir -p "$dir"
 exec 9>"$dir/.lock"
 flock 9
 pkg=$(apt-cache depends --important linux-image-amd64 | awk '/Depends: linux-image-/{print $2; exit}')
+# While another apt-get update runs apt may know nothing: what was fetched will do.
+[ -n "$pkg" ] || [ ! -s "$dir/version" ] || exit 0
 [ -n "$pkg" ] || { echo "fetch-kernel: apt knows no linux-image-amd64; run apt-get update" >&2; exit 1; }
 version=$(apt-cache policy "$pkg" | awk '/Candidate:/{print $2}')
 [ "$(cat "$dir/version" 2>/dev/null)" = "$pkg $version" ] && exit 0

@@ -129,7 +129,11 @@ func (c Config) moduleRecords() (group, error) {
 	for _, name := range slices.Sorted(maps.Keys(chosen)) {
 		m := chosen[name]
 		infos = append(infos, m.modinfo)
-		g.add(path.Join(modules.Dir, name+".ko.zst"), len(m.image), compress(m.image), 0o644)
+		packed, err := c.compress(m.image)
+		if err != nil {
+			return g, err
+		}
+		g.add(path.Join(modules.Dir, name+".ko.zst"), len(m.image), packed, 0o644)
 		for _, f := range m.firmware {
 			firmware[f] = true
 		}

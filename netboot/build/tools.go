@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // ToolsArchive is where the initramfs has the tools: a zstd-compressed tar that
@@ -49,18 +47,13 @@ func (c Config) toolRecords() (group, error) {
 	if err != nil {
 		return g, err
 	}
-	g.add(ToolsArchive, len(raw), compressBlob(raw), 0o644)
+	packed, err := c.compress(raw)
+	if err != nil {
+		return g, err
+	}
+	g.add(ToolsArchive, len(raw), packed, 0o644)
 	g.size.Files = len(files)
 	return g, nil
-}
-
-func compressBlob(b []byte) []byte {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		panic(err) // constant options
-	}
-	defer w.Close()
-	return w.EncodeAll(b, nil)
 }
 
 // libraries adds the interpreter and shared libraries that a program needs, by

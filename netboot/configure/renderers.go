@@ -78,6 +78,9 @@ func networkdAddresses(b *strings.Builder, n job.NIC, c job.Config) {
 // ifupdown writes interfaces(5), and names the NICs by MAC for both udev
 // (systemd.link(5)) and busybox' nameif (/etc/mactab).
 func (im *image) ifupdown() error {
+	if err := im.ifupdownFolders(); err != nil {
+		return err
+	}
 	var b, mactab strings.Builder
 	b.WriteString("auto lo\niface lo inet loopback\n")
 	for i, n := range im.config.NICs {
@@ -102,6 +105,23 @@ func (im *image) ifupdown() error {
 		return err
 	}
 	return im.write("etc/network/interfaces", b.String(), 0o644)
+}
+
+// ifupdownFolders makes what ifup needs and a small image may lack: busybox' ifup
+// gives up without /var/run for its state.
+func (im *image) ifupdownFolders() error {
+	for _, d := range []string{"if-pre-up.d", "if-up.d", "if-down.d", "if-post-down.d"} {
+		if err := im.MkdirAll("etc/network/"+d, 0o755, rootUser); err != nil {
+			return err
+		}
+	}
+	if _, err := im.Lstat("var/run"); err == nil {
+		return nil
+	}
+	if err := im.MkdirAll("var", 0o755, rootUser); err != nil {
+		return err
+	}
+	return im.Symlink("/run", "var/run", rootUser)
 }
 
 func mtuLine(n job.NIC) string {

@@ -57,7 +57,7 @@ func parseLLDP(b []byte) (job.Neighbour, error) {
 				return n, err
 			}
 		}
-		if b = rest; len(b) == 0 { // an End TLV is optional for receivers
+		if b = rest; len(b) == 0 && i >= tlvTTL { // an End TLV is optional for receivers
 			return n, nil
 		}
 	}

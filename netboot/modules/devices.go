@@ -48,10 +48,13 @@ const (
 	subclassShift = 8
 )
 
+// virtioNIC begins the modalias of virtio device type 1, a network card.
+const virtioNIC = "virtio:d00000001"
+
 // IsNetwork says that the device is a network controller, or a virtio device
 // that is one (virtio device type 1).
 func (d Device) IsNetwork() bool {
-	return d.Class>>subclassShift == classNetwork || strings.HasPrefix(d.Alias, "virtio:d00000001")
+	return d.Class>>subclassShift == classNetwork || strings.HasPrefix(d.Alias, virtioNIC)
 }
 
 func rank(d Device) int {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,10 +22,12 @@ type Hotplug struct {
 	log    *slog.Logger
 	sem    chan struct{}
 
-	mu   sync.Mutex // guards seen, busy, last
+	mu   sync.Mutex // guards seen, busy, last, later
 	seen map[string]bool
 	busy int
 	last time.Time // of the last event or end of a load
+	// later are aliases that wait for Rest; nil once it was called.
+	later map[string]bool
 }
 
 // parallelLoads bounds modules being loaded at once: probing waits for hardware
@@ -31,9 +35,10 @@ type Hotplug struct {
 const parallelLoads = 8
 
 // Start listens for uevents (NETLINK_KOBJECT_UEVENT) until ctx ends, and loads
-// drivers for what is there already, NICs first. It returns when it listens.
+// the drivers of NICs. It returns when it listens. The other devices' drivers
+// wait for Rest: a boot is over sooner if nothing competes with its network.
 func Start(ctx context.Context, l *Loader, sys fs.FS, log *slog.Logger) (*Hotplug, error) {
-	h := &Hotplug{loader: l, sys: sys, log: log, sem: make(chan struct{}, parallelLoads), seen: map[string]bool{}, last: time.Now()}
+	h := &Hotplug{loader: l, sys: sys, log: log, sem: make(chan struct{}, parallelLoads), seen: map[string]bool{}, last: time.Now(), later: map[string]bool{}}
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
 		return nil, fmt.Errorf("uevent socket: %w", err)
@@ -51,7 +56,19 @@ func Start(ctx context.Context, l *Loader, sys fs.FS, log *slog.Logger) (*Hotplu
 // coldplug asks for the drivers of every device there is.
 func (h *Hotplug) coldplug() {
 	for _, d := range Devices(h.sys) {
-		h.request(d.Alias)
+		h.request(d.Alias, d.IsNetwork())
+	}
+}
+
+// Rest loads the drivers of all other devices, in the background, and from now
+// on of whatever appears. Calling it again does nothing.
+func (h *Hotplug) Rest() {
+	h.mu.Lock()
+	later := h.later
+	h.later = nil
+	h.mu.Unlock()
+	for _, a := range slices.Sorted(maps.Keys(later)) {
+		h.request(a, true)
 	}
 }
 
@@ -84,15 +101,19 @@ func (h *Hotplug) event(msg string) {
 	}
 	for _, kv := range strings.Split(msg, "\x00") {
 		if a, ok := strings.CutPrefix(kv, "MODALIAS="); ok {
-			h.request(a)
+			h.request(a, strings.HasPrefix(a, virtioNIC))
 		}
 	}
 }
 
-// request loads what drives the alias, in the background, once.
-func (h *Hotplug) request(alias string) {
+// request loads what drives the alias, in the background, once; if it is not
+// urgent, not before Rest.
+func (h *Hotplug) request(alias string, urgent bool) {
 	h.mu.Lock()
-	if h.seen[alias] {
+	if h.later != nil && !urgent {
+		h.later[alias] = true
+	}
+	if h.seen[alias] || h.later[alias] {
 		h.mu.Unlock()
 		return
 	}

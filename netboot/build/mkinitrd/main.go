@@ -33,6 +33,7 @@ func run(c build.Config, cache string) error {
 	if err := command("netboot/build/fetch-kernel.sh", cache); err != nil {
 		return fmt.Errorf("fetch the kernel package: %w", err)
 	}
+	c.Cache = filepath.Join(filepath.Dir(cache), "zstd")
 	c.Kernel = filepath.Join(cache, "root")
 	if c.Agent == "" {
 		c.Agent = filepath.Join(filepath.Dir(cache), "gantry-netboot")
