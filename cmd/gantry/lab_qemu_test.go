@@ -130,8 +130,15 @@ func TestLabCommands(t *testing.T) {
 func TestLabDownOfALivingLab(t *testing.T) {
 	name := fmt.Sprintf("k%d", os.Getpid()%1e6)
 	state := filepath.Join(t.TempDir(), "state")
-	if code, _, stderr := command(t, "lab", "up", "--name", name, "--state", state, "--ssh-port", "0"); code != exitOK {
-		t.Fatal(stderr)
+	// An appliance that runs when the lab is ready must not hold `up` back.
+	appliance := filepath.Join(t.TempDir(), "appliance")
+	if err := os.WriteFile(appliance, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { command(t, "lab", "down", "--name", name) })
+	if code, stdout, stderr := command(t, "lab", "up", "--name", name, "--state", state, "--ssh-port", "0", "--api-port", "0",
+		"--appliance", appliance); code != exitOK || !strings.Contains(stdout, "appliance: process") {
+		t.Fatal(code, stdout, stderr)
 	}
 	supervisor, err := proc.Of(labStatus(t, name).PID)
 	if err != nil {

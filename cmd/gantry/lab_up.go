@@ -65,6 +65,8 @@ func newLabUpCmd(a *labApp) *cobra.Command {
 
 // up brings the lab up, or finds it up as it is wanted.
 func (a *labApp) up(ctx context.Context, f labUpFlags) error {
+	ctx, cancel := context.WithTimeout(ctx, upPatience)
+	defer cancel()
 	cfg, err := f.labConfig(a.name)
 	if err != nil {
 		return withCode(exitUsage, err)
@@ -156,6 +158,9 @@ func (f labUpFlags) forwards(cfg lab.Config) (all []lab.Forward) {
 	}
 	return all
 }
+
+// upPatience bounds how long a lab may take to come up.
+const upPatience = 2 * time.Minute
 
 // readyFD is where a supervisor says that the lab is up, or why not.
 const readyFD = 3
