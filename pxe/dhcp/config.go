@@ -40,7 +40,7 @@ type Config struct {
 	// run, default 8, and ClientBurst at once, default 24, at most 250.
 	ClientRate, ClientBurst int
 	// CommitInterval is the least time between the starts of two commits,
-	// default 4 ms: what a DHCPACK may wait for company, so that a sync is
+	// default 10 ms: what a DHCPACK may wait for company, so that a sync is
 	// shared. The first after a pause does not wait. Negative means none.
 	CommitInterval time.Duration
 	// Port is the server's UDP port, default 67; clients are one above it and
@@ -77,7 +77,7 @@ func (c Config) withDefaults() Config {
 	set(&c.DeclineTime, 10*time.Minute)
 	set(&c.ClientRate, 8)
 	set(&c.ClientBurst, 24)
-	set(&c.CommitInterval, 4*time.Millisecond)
+	set(&c.CommitInterval, 10*time.Millisecond)
 	set(&c.Port, 67)
 	set(&c.Boot.Addr, c.Addr)
 	subnets := make([]Subnet, len(c.Subnets))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime"
 	"sync"
 	"time"
 
@@ -24,7 +23,7 @@ const (
 // its share of a batch, in waking up and in system calls. The first packet after
 // a pause of busyGap is served at once.
 const (
-	nap     = 500 * time.Microsecond
+	nap     = time.Millisecond
 	busyGap = 2 * time.Millisecond
 )
 
@@ -119,8 +118,6 @@ func (s *Server) Serve(ctx context.Context) error {
 
 // loop takes packets and answers them, requests first.
 func (s *Server) loop(ctx context.Context, socks *sockets, wake int) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	in, few := newInbox(batch), newInbox(discoverBatch)
 	const most = 3 * batch // a batch of each socket
 	out := newOutbox(most, most*replySize)
@@ -154,8 +151,7 @@ func (s *Server) loop(ctx context.Context, socks *sockets, wake int) error {
 			last = time.Now()
 		case n+m > 0:
 			if now := time.Now(); now.Sub(last) < busyGap {
-				pause := unix.NsecToTimespec(nap.Nanoseconds())
-				_ = unix.Nanosleep(&pause, nil) // cut short or not, the next round looks
+				time.Sleep(nap)
 			}
 			last = time.Now()
 		default:
