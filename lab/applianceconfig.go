@@ -21,6 +21,7 @@ type applianceParams struct {
 	Address   string // CIDR
 	Machines  string // range of addresses for machines of the inventory
 	Pool      string // range of addresses for all others
+	Router    string // the machines' default gateway
 	Extra     string // YAML to end with
 }
 
@@ -36,13 +37,20 @@ provisioning:
 dhcp:
   machines: {{.Machines}}
   pool: {{.Pool}}
+  router: {{.Router}}
+  domain: {{.Pod}}.gantry
 api:
   socket: {{.Socket}}
 drivers:
   dir: {{.Drivers}}
 netboot:
   dir: {{.Netboot}}
+  loaders: {{.Netboot}}/loaders
   args: ["console=ttyS0,115200"]
+times:
+  # Nothing here speaks LLDP, and an emulated machine drains at once.
+  lldp: 0s
+  outlet_off_for: 200ms
 {{.Extra}}`))
 
 // applianceConfig is the text of the appliance's configuration file.
@@ -81,6 +89,7 @@ func (l *Lab) applianceParams() applianceParams {
 		Interface: wire.AppProv,
 		Address:   wire.ApplianceProv,
 		Machines:  "10.77.0.10-10.77.0.99",
+		Router:    strings.TrimSuffix(wire.ApplianceProv, "/24"),
 		Pool:      "10.77.0.100-10.77.0.250",
 		Extra:     l.cfg.ApplianceExtra,
 	}

@@ -14,9 +14,9 @@ import (
 
 type requestOut struct{ Body Request }
 
-// changeIn is what every change takes.
-type changeIn struct {
-	machineIn
+// ChangeIn is what every change takes.
+type ChangeIn struct {
+	MachineIn
 	Key string `header:"Idempotency-Key" doc:"The same key from the same caller is the same request" maxLength:"200"`
 }
 
@@ -25,23 +25,23 @@ type changeIn struct {
 func (s *Server) machineChanges(api huma.API) {
 	huma.Register(api, op(http.MethodPost, "/v1/machines/{id}/deploy", "deploy-machine", "Write an image to a machine and configure it", "machines", 202),
 		func(ctx context.Context, in *struct {
-			changeIn
+			ChangeIn
 			Body deploy.Spec
 		}) (*requestOut, error) {
 			ask, admit, err := s.Deploy.AskDeploy(ctx, in.ID, in.Body)
-			return s.submit(ctx, in.changeIn, ask, admit, err)
+			return s.submit(ctx, in.ChangeIn, ask, admit, err)
 		})
 	huma.Register(api, op(http.MethodPost, "/v1/machines/{id}/rescue", "rescue-machine", "Start the rescue system on a machine; its disks are left alone", "machines", 202),
 		func(ctx context.Context, in *struct {
-			changeIn
+			ChangeIn
 			Body deploy.RescueSpec
 		}) (*requestOut, error) {
 			ask, admit, err := s.Deploy.AskRescue(in.ID, in.Body)
-			return s.submit(ctx, in.changeIn, ask, admit, err)
+			return s.submit(ctx, in.ChangeIn, ask, admit, err)
 		})
 	simple := func(verb, summary string, ask func(id string) (change.Ask, change.Admit)) {
 		huma.Register(api, op(http.MethodPost, "/v1/machines/{id}/"+verb, verb+"-machine", summary, "machines", 202),
-			func(ctx context.Context, in *changeIn) (*requestOut, error) {
+			func(ctx context.Context, in *ChangeIn) (*requestOut, error) {
 				a, admit := ask(in.ID)
 				return s.submit(ctx, *in, a, admit, nil)
 			})
@@ -55,7 +55,7 @@ func (s *Server) machineChanges(api huma.API) {
 	}
 }
 
-func (s *Server) submit(ctx context.Context, in changeIn, ask change.Ask, admit change.Admit, err error) (*requestOut, error) {
+func (s *Server) submit(ctx context.Context, in ChangeIn, ask change.Ask, admit change.Admit, err error) (*requestOut, error) {
 	if err != nil {
 		return nil, refuse(err)
 	}
@@ -114,7 +114,7 @@ func (s *Server) retry(ctx context.Context, id string) (*requestOut, error) {
 	if old.Status != change.Failed && old.Status != change.Cancelled {
 		return nil, huma.Error409Conflict("request " + id + " is " + string(old.Status) + "; only one that failed or was cancelled can be given again")
 	}
-	in := changeIn{machineIn: machineIn{ID: old.Machine}, Key: "retry-" + id}
+	in := ChangeIn{MachineIn: MachineIn{ID: old.Machine}, Key: "retry-" + id}
 	switch old.Kind {
 	case change.Deploy:
 		var spec deploy.Spec

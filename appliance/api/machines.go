@@ -14,7 +14,8 @@ import (
 
 type machineOut struct{ Body Machine }
 
-type machineIn struct {
+// MachineIn names a machine in a path.
+type MachineIn struct {
 	ID string `path:"id" doc:"The machine's name"`
 }
 
@@ -37,7 +38,7 @@ func (s *Server) machines(api huma.API) {
 			return &struct{ Body []Machine }{out}, nil
 		})
 	huma.Register(api, op(http.MethodGet, "/v1/machines/{id}", "show-machine", "Show a machine", "machines", 200),
-		func(ctx context.Context, in *machineIn) (*machineOut, error) { return s.shown(ctx, in.ID) })
+		func(ctx context.Context, in *MachineIn) (*machineOut, error) { return s.shown(ctx, in.ID) })
 	huma.Register(api, op(http.MethodPost, "/v1/inventory", "import-inventory", "Import an inventory file (YAML)", "machines", 200),
 		func(ctx context.Context, in *struct {
 			RawBody []byte `contentType:"application/yaml"`
@@ -50,12 +51,12 @@ func (s *Server) machines(api huma.API) {
 			return &struct{ Body asset.Imported }{done}, refuse(err)
 		})
 	huma.Register(api, op(http.MethodDelete, "/v1/machines/{id}", "delete-machine", "Take a machine out of the inventory", "machines", 204),
-		func(ctx context.Context, in *machineIn) (*struct{}, error) {
+		func(ctx context.Context, in *MachineIn) (*struct{}, error) {
 			return nil, refuse(s.Assets.Delete(ctx, in.ID))
 		})
 	huma.Register(api, op(http.MethodPost, "/v1/machines/{id}/maintain", "maintain-machine", "Take a machine out of use for maintenance", "machines", 200),
 		func(ctx context.Context, in *struct {
-			machineIn
+			MachineIn
 			Body struct {
 				Reason string `json:"reason" doc:"Why, for whoever looks next" minLength:"1" maxLength:"500"`
 			}
@@ -79,7 +80,7 @@ func (s *Server) machines(api huma.API) {
 func (s *Server) registerAccept(api huma.API) {
 	huma.Register(api, op(http.MethodPost, "/v1/machines/{id}/accept", "accept-machine", "Vouch for a machine, so that it can be used", "machines", 200),
 		func(ctx context.Context, in *struct {
-			machineIn
+			MachineIn
 			Body struct {
 				Owner string       `json:"owner,omitempty" doc:"Who owns the hardware"`
 				Power []asset.Feed `json:"power,omitempty" doc:"The outlets that feed it; as they are if empty"`

@@ -15,11 +15,13 @@ import (
 	"github.com/gantry-pod/gantry/appliance/machine"
 )
 
+// PDUIn names a PDU in a path.
+type PDUIn struct {
+	ID string `path:"id" doc:"The PDU's name"`
+}
+
 // pdus registers what is about PDUs and outlets.
 func (s *Server) pdus(api huma.API) {
-	type pduIn struct {
-		ID string `path:"id" doc:"The PDU's name"`
-	}
 	huma.Register(api, op(http.MethodGet, "/v1/pdus", "list-pdus", "List PDUs", "pdus", 200),
 		func(ctx context.Context, _ *struct{}) (*struct{ Body []PDU }, error) {
 			list, err := s.Assets.PDUs(ctx)
@@ -30,13 +32,13 @@ func (s *Server) pdus(api huma.API) {
 			return &struct{ Body []PDU }{out}, refuse(err)
 		})
 	huma.Register(api, op(http.MethodGet, "/v1/pdus/{id}/outlets", "list-outlets", "Read a PDU's outlets", "pdus", 200),
-		func(ctx context.Context, in *pduIn) (*struct{ Body []Outlet }, error) {
+		func(ctx context.Context, in *PDUIn) (*struct{ Body []Outlet }, error) {
 			list, err := s.PDUs.Outlets(ctx, in.ID)
 			return &struct{ Body []Outlet }{list}, refuse(err)
 		})
 	huma.Register(api, op(http.MethodPost, "/v1/pdus/{id}/outlets/{outlet}/switch", "switch-outlet", "Switch an outlet that no machine in use hangs on", "pdus", 200),
 		func(ctx context.Context, in *struct {
-			pduIn
+			PDUIn
 			Outlet string `path:"outlet"`
 			Body   struct {
 				On    bool `json:"on"`

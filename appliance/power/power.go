@@ -7,6 +7,7 @@ package power
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,8 +35,8 @@ type Outlets interface {
 	// an error, never Off.
 	Get(ctx context.Context, outlet string) (State, error)
 	// Set switches one outlet and returns when the device took the command; it may
-	// still be pending. It is idempotent. op identifies the operation in the
-	// device's and the driver's logs.
+	// still be pending. It is idempotent. op is new for each command and
+	// identifies it in the device's and the driver's logs.
 	Set(ctx context.Context, outlet string, on bool, op string) error
 }
 
@@ -198,7 +199,8 @@ func (a *Actuator) set(ctx context.Context, f asset.Feed, want State, op string)
 	if err != nil {
 		return &Error{Feed: f, State: Unknown, Err: err}
 	}
-	if err := pdu.Set(ctx, f.Outlet, want == On, op); err != nil {
+	// Each command is an operation of its own: a restart commands an outlet twice.
+	if err := pdu.Set(ctx, f.Outlet, want == On, op+"-"+rand.Text()); err != nil {
 		return &Error{Feed: f, State: Unknown, Retry: retryable(err), Err: fmt.Errorf("switching it %s: %w", want, err)}
 	}
 	return nil
