@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +62,17 @@ func (s scripter) Script(ctx context.Context, mac net.HardwareAddr, from netip.A
 		return httpboot.LocalDisk{}, nil
 	}
 	return httpboot.Wait{For: waitFor, Reason: p.Reason}, nil
+}
+
+// diskLoader is the URL path of the program that starts the disk of a machine
+// with UEFI, if it is among the loaders; without it such a machine works through
+// its firmware's other boot entries first.
+func diskLoader(dir string) string {
+	const name = "localdisk.efi"
+	if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+		return ""
+	}
+	return "/boot/loader/" + name
 }
 
 // watcher turns what the boot services see into sightings of machines.

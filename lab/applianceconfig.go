@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"path/filepath"
 	"strings"
 	"text/template"
@@ -47,11 +48,14 @@ netboot:
   dir: {{.Netboot}}
   loaders: {{.Netboot}}/loaders
   args: ["console=ttyS0,115200"]
-times:
-  # Nothing here speaks LLDP, and an emulated machine drains at once.
+{{.Extra}}`))
+
+// defaultExtra suits a lab: nothing in it speaks LLDP, and an emulated machine
+// drains at once.
+const defaultExtra = `times:
   lldp: 0s
   outlet_off_for: 200ms
-{{.Extra}}`))
+`
 
 // applianceConfig is the text of the appliance's configuration file.
 func applianceConfig(p applianceParams) string {
@@ -91,6 +95,6 @@ func (l *Lab) applianceParams() applianceParams {
 		Machines:  "10.77.0.10-10.77.0.99",
 		Router:    strings.TrimSuffix(wire.ApplianceProv, "/24"),
 		Pool:      "10.77.0.100-10.77.0.250",
-		Extra:     l.cfg.ApplianceExtra,
+		Extra:     cmp.Or(l.cfg.ApplianceExtra, defaultExtra),
 	}
 }
