@@ -65,6 +65,7 @@ type RemoteError struct {
 	Detail string
 }
 
+// Error implements error.
 func (e *RemoteError) Error() string {
 	if e.Detail == "" {
 		return fmt.Sprintf("the lab answers %d %s", e.Status, http.StatusText(e.Status))

@@ -23,6 +23,7 @@ type Error struct {
 	Desc string `json:"desc"`
 }
 
+// Error implements error.
 func (e *Error) Error() string { return e.Class + ": " + e.Desc }
 
 // Event is something QEMU reports by itself, such as SHUTDOWN or RESET.
