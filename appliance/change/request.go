@@ -155,16 +155,6 @@ func NewTables() *Tables {
 // Schemas lists the tables for store.Open.
 func (t *Tables) Schemas() []store.Schema { return []store.Schema{t.requests} }
 
-// step returns the first step that is not done, or nil.
-func (r *Request) step(undo bool) *Step {
-	for i := range r.Steps {
-		if s := &r.Steps[i]; s.Undo == undo && s.Status != Done {
-			return s
-		}
-	}
-	return nil
-}
-
 // find returns the step called name.
 func (r *Request) find(name string, undo bool) *Step {
 	for i := range r.Steps {

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -50,9 +49,6 @@ type Image struct {
 	// Rootfs says that it needs a layout.
 	Rootfs bool
 }
-
-// errSpec is wrapped by every complaint about a spec.
-var errSpec = errors.New("cannot be deployed")
 
 // userName is what useradd of Debian accepts.
 var userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
