@@ -107,7 +107,9 @@ func login(t *testing.T, m *machine, address, hostKey string, key ssh.Signer, co
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	for {
-		c, err := ssh.Dial("tcp", address, &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, HostKeyCallback: ssh.FixedHostKey(want), Timeout: 5 * time.Second})
+		c, err := dialSSH(address, &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, HostKeyCallback: ssh.FixedHostKey(want),
+			// Dropbear offers kinds of which it has no key, and dies when one is chosen.
+			HostKeyAlgorithms: []string{want.Type()}})
 		if err == nil {
 			defer c.Close()
 			s, err := c.NewSession()
@@ -126,6 +128,23 @@ func login(t *testing.T, m *machine, address, hostKey string, key ssh.Signer, co
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// dialSSH gives up on a handshake soon: QEMU's network takes a connection long
+// before the machine does.
+func dialSSH(address string, config *ssh.ClientConfig) (*ssh.Client, error) {
+	c, err := net.DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	conn, channels, requests, err := ssh.NewClientConn(c, address, config)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	return ssh.NewClient(conn, channels, requests), nil
 }
 
 // A machine with an empty NVMe disk is imaged, then boots from that disk: the
