@@ -23,7 +23,8 @@ build_root() {
 	mkdir -p "$root"/{bin,sbin,lib64,lib/x86_64-linux-gnu,usr/bin,usr/sbin,boot/grub,proc,sys,dev,run,tmp,mnt,home,root/.ssh,var/log,var/lib}
 	chmod 1777 "$root/tmp"; chmod 700 "$root/root" "$root/root/.ssh"
 	cp -a "$here/mini/etc" "$root/etc"
-	mkdir -p "$root"/etc/{dropbear,ssh,network}
+	mkdir -p "$root"/etc/{dropbear,ssh,network/if-{pre-up,up,down,post-down}.d}
+	ln -s ../run "$root/var/run"
 	mini_busybox "$src" "$root"
 	mini_dropbear "$src" "$root"
 	mini_modules "$src" "$root" "$version" $mini_disk_modules $mini_net_modules

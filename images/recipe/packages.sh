@@ -2,7 +2,10 @@
 # $CACHE/debs. apt checks every package against the signed release file.
 
 # kernel_package prints the real package behind Debian's kernel meta package.
-kernel_package() { apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ {print $2; exit}'; }
+kernel_package() {
+	apt-cache depends linux-image-amd64 2>/dev/null | awk '/Depends: linux-image/ {print $2; found = 1; exit}
+		END {if (!found) {print "packages.sh: apt knows no linux-image-amd64; run apt-get update" >"/dev/stderr"; exit 1}}'
+}
 
 # unpack_packages ROOT NAME... unpacks them without running their scripts.
 unpack_packages() {

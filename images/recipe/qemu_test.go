@@ -56,7 +56,7 @@ func TestMiniBoots(t *testing.T) {
 		{"uefi", "virtio-blk-pci", "virtio-net-pci"},
 		{"uefi", "nvme", "e1000"},
 	} {
-		t.Run(fmt.Sprint(m), func(t *testing.T) { m.boot(t, img, 3*time.Minute) })
+		t.Run(fmt.Sprint(m), func(t *testing.T) { m.boot(t, img, 10*time.Minute) })
 	}
 }
 
@@ -69,8 +69,8 @@ func TestFullBoots(t *testing.T) {
 	if _, err := os.Stat(img); err != nil {
 		build(t, "full", img)
 	}
-	machine{"bios", "virtio-blk-pci", "virtio-net-pci"}.boot(t, img, 8*time.Minute)
-	machine{"uefi", "nvme", "e1000"}.boot(t, img, 8*time.Minute)
+	machine{"bios", "virtio-blk-pci", "virtio-net-pci"}.boot(t, img, 20*time.Minute)
+	machine{"uefi", "nvme", "e1000"}.boot(t, img, 20*time.Minute)
 }
 
 // machine is what QEMU emulates; AHCI is q35's own.

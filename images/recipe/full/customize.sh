@@ -2,7 +2,8 @@
 # customize.sh ROOT: what makes a fresh Debian tree an image: no identity, no
 # password, no key; a boot entry that follows kernel upgrades; lean cloud-init.
 set -euo pipefail
-root=$1
+root=$(realpath "$1")
+[ "$root" != / ] || { echo "customize.sh: refuses to work on this host itself" >&2; exit 1; }
 
 # Identity is made on the machine.
 rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" "$root/var/lib/systemd/random-seed"
