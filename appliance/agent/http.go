@@ -97,11 +97,11 @@ func (s *Service) serveReport(w http.ResponseWriter, r *http.Request, b Boot) {
 func (s *Service) serveLog(w http.ResponseWriter, r *http.Request, b Boot) {
 	lines := []string{}
 	sc := bufio.NewScanner(http.MaxBytesReader(w, r.Body, maxLog))
-	sc.Buffer(nil, maxLog)
+	sc.Buffer(nil, 2*maxLog) // the body ends before a line can be too long
 	for sc.Scan() {
 		lines = append(lines, sc.Text())
 	}
-	if err := errors.Join(sc.Err(), s.book.Add(b.Machine, lines...)); err != nil {
+	if err := errors.Join(badBody(sc.Err()), s.book.Add(b.Machine, lines...)); err != nil {
 		s.fail(w, r, fmt.Errorf("log: %w", err))
 		return
 	}
@@ -117,10 +117,13 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, ErrRefused):
 		status = http.StatusForbidden
+	case errors.As(err, new(*http.MaxBytesError)):
+		status = http.StatusRequestEntityTooLarge
 	case errors.Is(err, errBad):
 		status = http.StatusBadRequest
 	case r.Context().Err() != nil:
-		return // the agent hung up
+		// The agent hung up, or the appliance stops: then the agent is to ask again.
+		status = http.StatusServiceUnavailable
 	}
 	s.log.Warn("agent's call failed", "path", r.URL.Path, "from", r.RemoteAddr, "status", status, "error", err)
 	w.Header().Set("Content-Type", "application/problem+json")
@@ -129,10 +132,19 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()})
 }
 
+// badBody makes a body that cannot be read the caller's fault, as repeating it
+// would not help.
+func badBody(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("body: %w: %w", err, errBad)
+}
+
 func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%s: body: %w: %w", r.URL.Path, err, errBad)
+		return fmt.Errorf("%s: %w", r.URL.Path, badBody(err))
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("%s: body goes on after its end: %w", r.URL.Path, errBad)

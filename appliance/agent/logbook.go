@@ -69,15 +69,17 @@ func (l *Logbook) Add(machine string, lines ...string) error {
 
 // clean makes a line from outside safe to show on a terminal.
 func clean(s string) string {
+	s = strings.TrimRight(s, "\r\n")
+	more := ""
 	if len(s) > logLine {
-		s = s[:logLine] + "…"
+		s, more = s[:logLine], "…"
 	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return '·'
 		}
 		return r
-	}, strings.TrimRight(s, "\r\n"))
+	}, s) + more
 }
 
 // Tail returns the last n lines of a machine's log.
@@ -98,7 +100,7 @@ func (l *Logbook) tail(machine string, n int) ([]string, error) {
 	defer f.Close()
 	var lines []string
 	s := bufio.NewScanner(io.LimitReader(f, 2*logSize))
-	s.Buffer(nil, 2*logLine)
+	s.Buffer(nil, 4*logLine) // a byte that is no text has become up to three
 	for s.Scan() {
 		if lines = append(lines, s.Text()); len(lines) > 2*n {
 			lines = append(lines[:0], lines[len(lines)-n:]...)

@@ -168,6 +168,7 @@ func (s *Service) Reset(ctx context.Context, machine string) error {
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	close(s.link(machine).changed) // who waits looks again
 	delete(s.links, machine)
 	return err
 }
@@ -204,6 +205,9 @@ func (s *Service) hello(ctx context.Context, token string, h job.Hello, from net
 	if h.Protocol != job.Version {
 		return job.Welcome{}, fmt.Errorf("agent speaks protocol %d, this appliance %d: rebuild the netboot image: %w", h.Protocol, job.Version, ErrRefused)
 	}
+	if err := checkHello(h); err != nil {
+		return job.Welcome{}, err
+	}
 	session, hash, err := newToken()
 	if err != nil {
 		return job.Welcome{}, err
@@ -217,8 +221,8 @@ func (s *Service) hello(ctx context.Context, token string, h job.Hello, from net
 		}
 		m, err := s.assets.Get(tx, h.Machine)
 		if errors.Is(err, asset.ErrNotFound) {
-			why = "no such machine"
-			return nil
+			// Nobody is told: a stranger could call people as often as it can make names up.
+			return fmt.Errorf("no such machine: %w", ErrRefused)
 		}
 		if err != nil {
 			return err
@@ -242,6 +246,20 @@ func (s *Service) hello(ctx context.Context, token string, h job.Hello, from net
 	return job.Welcome{Session: session, ReportEvery: job.Duration(s.times.ReportEvery)}, nil
 }
 
+// checkHello refuses what no agent says, before any of it reaches a person.
+func checkHello(h job.Hello) error {
+	if err := asset.CheckName("machine", h.Machine); err != nil {
+		return fmt.Errorf("hello: %w: %w", err, errBad)
+	}
+	if mac, err := asset.ParseMAC(h.BootMAC); err != nil || mac != h.BootMAC {
+		return fmt.Errorf("hello: boot_mac %.40q is not a MAC address in lower case with colons: %w", h.BootMAC, errBad)
+	}
+	if h.UUID != "" && !asset.ValidUUID(h.UUID) {
+		return fmt.Errorf("hello: uuid %.40q is not a UUID in lower case: %w", h.UUID, errBad)
+	}
+	return nil
+}
+
 // mistrust says why a hello is not believed, or "".
 func (s *Service) mistrust(b *Boot, m *asset.Machine, token string, h job.Hello, from netip.Addr) string {
 	sum := sha256.Sum256([]byte(token))
@@ -254,7 +272,7 @@ func (s *Service) mistrust(b *Boot, m *asset.Machine, token string, h job.Hello,
 		return fmt.Sprintf("the boot token was given to %s", b.From)
 	case b.MAC != h.BootMAC:
 		return fmt.Sprintf("the boot token was given to MAC address %s", b.MAC)
-	case m.UUID != "" && h.UUID != "" && m.UUID != h.UUID:
+	case m.UUID != "" && m.UUID != h.UUID:
 		return fmt.Sprintf("the inventory has machine %s with UUID %s: two machines with one MAC address, or a new mainboard", m.ID, m.UUID)
 	}
 	return ""

@@ -67,6 +67,12 @@ func ParseFile(b []byte) (*File, error) {
 // label is a DNS label (RFC 1123 2.1), lower case.
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
+// uuid is a UUID as the kernel shows SMBIOS': lower case (RFC 9562 section 4).
+var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// ValidUUID says whether s is a UUID in lower case with hyphens.
+func ValidUUID(s string) bool { return uuid.MatchString(s) }
+
 // CheckName says whether a name can name an asset: a DNS label (RFC 1123).
 func CheckName(what, name string) error {
 	if !label.MatchString(name) {
@@ -136,7 +142,9 @@ func (m *FileMachine) check(pdus map[string]bool, claim func(who, what string) e
 			return err
 		}
 	}
-	m.UUID = strings.ToLower(m.UUID)
+	if m.UUID = strings.ToLower(m.UUID); m.UUID != "" && !ValidUUID(m.UUID) {
+		return fmt.Errorf("machine %s: uuid %q is not a UUID such as 4c4c4544-0044-4810-8031-b4c04f4d3732", m.Name, m.UUID)
+	}
 	if m.Address != "" {
 		if a, err := netip.ParseAddr(m.Address); err != nil || !a.Is4() {
 			return fmt.Errorf("machine %s: address %q is not an IPv4 address", m.Name, m.Address)
