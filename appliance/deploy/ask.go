@@ -69,6 +69,7 @@ func (a *Actuator) AskRescue(id string, spec RescueSpec) (change.Ask, change.Adm
 	if len(spec.SSHKeys) == 0 {
 		return change.Ask{}, nil, &Refusal{fmt.Errorf("rescue of machine %s: ssh_keys is empty: nobody could log in", id)}
 	}
+	trimKeys(spec.SSHKeys)
 	if err := checkUser(job.User{Name: "root", SSHKeys: spec.SSHKeys}); err != nil {
 		return change.Ask{}, nil, &Refusal{err}
 	}

@@ -68,7 +68,9 @@ func (s *Spec) check(m *asset.Machine, img Image) error {
 	if s.User == "" {
 		s.User = "admin"
 	}
+	trimKeys(s.SSHKeys) // as they come from a file, with its line's end
 	for _, u := range append([]job.User{{Name: s.User, SSHKeys: s.SSHKeys}}, s.Users...) {
+		trimKeys(u.SSHKeys)
 		if err := checkUser(u); err != nil {
 			return err
 		}
@@ -85,12 +87,19 @@ func (s *Spec) check(m *asset.Machine, img Image) error {
 	return fits(m, img, s.Disk)
 }
 
+func trimKeys(keys []string) {
+	for i := range keys {
+		keys[i] = strings.TrimSpace(keys[i])
+	}
+}
+
+// checkUser refuses what the agent would.
 func checkUser(u job.User) error {
 	if !userName.MatchString(u.Name) {
 		return fmt.Errorf("user %q: must be 1 to 32 of a-z, 0-9, _ and -, beginning with a letter or _", u.Name)
 	}
 	for i, k := range u.SSHKeys {
-		if _, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(k)); err != nil || len(strings.TrimSpace(string(rest))) > 0 {
+		if _, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(k)); err != nil || len(strings.TrimSpace(string(rest))) > 0 || strings.ContainsAny(k, "\r\n") {
 			return fmt.Errorf("user %s: ssh key %d is not one authorized_keys line", u.Name, i+1)
 		}
 	}
