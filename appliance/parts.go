@@ -82,9 +82,12 @@ func (c *Config) powerLimits() power.Limits {
 	return l
 }
 
+// agentTimes has an agent speak several times within the time after which it
+// counts as lost, whatever it is doing.
 func (c *Config) agentTimes() agent.Times {
 	t := agent.DefaultTimes()
 	t.Lost = time.Duration(c.Times.Lost)
+	t.ReportEvery, t.Poll = min(t.ReportEvery, t.Lost/4), min(t.Poll, t.Lost/3)
 	return t
 }
 
