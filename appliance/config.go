@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,10 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/gantry-pod/gantry/appliance/asset"
 	"github.com/gantry-pod/gantry/appliance/boot"
+	"github.com/gantry-pod/gantry/appliance/yamlfile"
 )
 
 // Config is an appliance's configuration file. Every path may be relative to
@@ -185,8 +183,8 @@ func ReadConfig(path string) (Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(b), yaml.DisallowUnknownField()).Decode(&c); err != nil {
-		return c, fmt.Errorf("configuration %s: %s", path, yaml.FormatError(err, false, true))
+	if err := yamlfile.Decode(b, &c, true); err != nil {
+		return c, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	base := filepath.Dir(path)
 	for _, p := range []*string{&c.StateDir, &c.RunDir, &c.API.Socket, &c.Drivers.Dir, &c.Netboot.Dir, &c.Netboot.Loaders, &c.Inventory} {

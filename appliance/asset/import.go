@@ -1,7 +1,6 @@
 package asset
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -9,7 +8,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"github.com/gantry-pod/gantry/appliance/yamlfile"
 )
 
 // File is an inventory file, the YAML that a technician writes.
@@ -48,15 +47,15 @@ type FileFeed struct {
 const maxFile = 8 << 20
 
 // ParseFile reads an inventory file. Unknown keys are errors that name the
-// line. It checks what the file alone can tell: names, addresses, and that
+// line, and do not quote the file, which has secrets in it. It checks what the file alone can tell: names, addresses, and that
 // nothing is claimed twice.
 func ParseFile(b []byte) (*File, error) {
 	if len(b) > maxFile {
 		return nil, fmt.Errorf("inventory file: %d bytes, at most %d are read", len(b), maxFile)
 	}
 	var f File
-	if err := yaml.NewDecoder(bytes.NewReader(b), yaml.DisallowUnknownField()).Decode(&f); err != nil {
-		return nil, fmt.Errorf("inventory file: %s", yaml.FormatError(err, false, true))
+	if err := yamlfile.Decode(b, &f, false); err != nil {
+		return nil, fmt.Errorf("inventory file: %w", err)
 	}
 	if err := f.check(); err != nil {
 		return nil, fmt.Errorf("inventory file: %w", err)

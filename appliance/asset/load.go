@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/gantry-pod/gantry/appliance/machine"
 	"github.com/gantry-pod/gantry/store"
@@ -69,9 +70,7 @@ func (r *Registry) importMachine(tx *store.Tx, f *FileMachine) (added bool, err 
 	case err != nil:
 		return false, err
 	}
-	if m.Lock != "" {
-		return false, fmt.Errorf("machine %s: request %s has it; import again when that has ended: %w", m.ID, m.Lock, ErrLocked)
-	}
+	was := m
 	m.Owner, m.MACs, m.Notes, m.Accepted = f.Owner, f.MACs, f.Notes, true
 	if f.UUID != "" {
 		m.UUID = f.UUID
@@ -88,33 +87,39 @@ func (r *Registry) importMachine(tx *store.Tx, f *FileMachine) (added bool, err 
 			return false, fmt.Errorf("machine %s: %w", m.ID, err)
 		}
 	}
+	if m.Lock != "" && (!slices.Equal(m.MACs, was.MACs) || !slices.Equal(m.Power, was.Power) || m.Address != was.Address) {
+		return false, fmt.Errorf("machine %s: request %s has it; import its new wiring when that has ended: %w", m.ID, m.Lock, ErrLocked)
+	}
 	m.Updated = r.now()
 	return added, r.put(tx, m)
 }
 
 // adopt starts the record of a machine that the file names: a discovered one
-// with the same MAC address takes the file's name; otherwise it is new.
+// with one of its MAC addresses takes the file's name; otherwise it is new. Two
+// discovered ones that the file says are NICs of one machine become one.
 func (r *Registry) adopt(tx *store.Tx, f *FileMachine) (Machine, error) {
 	now := r.now()
-	fresh := Machine{ID: f.Name, Created: now, Status: machine.Status{State: machine.Discovered, Since: now, Reason: "imported"}}
+	m := Machine{ID: f.Name, Created: now, Status: machine.Status{State: machine.Discovered, Since: now, Reason: "imported"}}
 	for _, mac := range f.MACs {
 		old, err := r.t.byMAC.Get(tx, store.K(mac))
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return fresh, err
+			return m, err
 		}
 		if old.Accepted || old.Lock != "" {
-			return fresh, fmt.Errorf("machine %s: MAC address %s belongs to machine %s: %w", f.Name, mac, old.ID, ErrExists)
+			return m, fmt.Errorf("machine %s: MAC address %s belongs to machine %s: %w", f.Name, mac, old.ID, ErrExists)
 		}
 		if err := r.t.machines.Delete(tx, store.K(old.ID)); err != nil {
-			return fresh, err
+			return m, err
 		}
-		old.ID = f.Name
-		return old, nil
+		if m.Inventory == nil {
+			m = old
+			m.ID = f.Name
+		}
 	}
-	return fresh, nil
+	return m, nil
 }
 
 // PDU returns the PDU called id with its configuration in clear.
