@@ -24,26 +24,30 @@ func NewDecoder() (*Decoder, error) {
 func (d *Decoder) Close() { d.zstd.Close() }
 
 // Decode writes the bytes of c, whose stored form is stored, to dst, which must
-// hold c.Length bytes, and returns them. However stored was made, not a byte
-// beyond that is written. An error wraps [ErrDigest]; dst is then undefined.
+// hold c.Length bytes, and returns them. The stored form is compared with its
+// digest before anything else is done with it: hostile bytes never reach the
+// decompressor. However stored was made, not a byte beyond c.Length is written.
+// An error wraps [ErrDigest]; dst is then undefined.
 func (d *Decoder) Decode(dst, stored []byte, c *Chunk) ([]byte, error) {
 	dst = dst[:c.Length]
 	if len(stored) != c.Stored {
 		return nil, fmt.Errorf("%w: %d stored bytes of the chunk at %d, not %d", ErrDigest, len(stored), c.Offset, c.Stored)
 	}
+	if got := Sum(stored); got != c.Digest {
+		return nil, fmt.Errorf("%w: the chunk at %d is %s, not %s", ErrDigest, c.Offset, got, c.Digest)
+	}
 	if c.Stored == c.Length {
 		copy(dst, stored)
-	} else {
-		out, err := d.zstd.DecodeAll(stored, dst[:0:c.Length])
-		if err != nil {
-			return nil, fmt.Errorf("%w: the chunk at %d does not decompress: %s", ErrDigest, c.Offset, err)
-		}
-		if len(out) != c.Length {
-			return nil, fmt.Errorf("%w: the chunk at %d is %d bytes, not %d", ErrDigest, c.Offset, len(out), c.Length)
-		}
+		return dst, nil
 	}
-	if got := Sum(dst); got != c.Digest {
-		return nil, fmt.Errorf("%w: the chunk at %d is %s, not %s", ErrDigest, c.Offset, got, c.Digest)
+	// The frame's own checksum, of its content, is checked too: it was made from
+	// the bytes that were packed, so a fault of memory or decompressor shows.
+	out, err := d.zstd.DecodeAll(stored, dst[:0:c.Length])
+	if err != nil {
+		return nil, fmt.Errorf("%w: the chunk at %d does not decompress: %s", ErrDigest, c.Offset, err)
+	}
+	if len(out) != c.Length {
+		return nil, fmt.Errorf("%w: the chunk at %d is %d bytes, not %d", ErrDigest, c.Offset, len(out), c.Length)
 	}
 	return dst, nil
 }

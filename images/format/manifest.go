@@ -37,7 +37,8 @@ type Chunk struct {
 	// Stored is how many bytes its stored form is. A chunk whose Stored equals
 	// Length is stored as it is; any other is zstd (RFC 8878).
 	Stored int
-	// Digest is of its bytes, not of the stored form.
+	// Digest is of the stored form, so that it is checked before anything is
+	// decompressed, and over a third of the bytes.
 	Digest Digest
 }
 

@@ -142,7 +142,7 @@ func send(ctx context.Context, to chan<- *cell, c *cell) error {
 
 func (p *packer) compress(ctx context.Context) error {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(p.Level), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithWindowSize(MaxChunk))
+		zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true), zstd.WithWindowSize(MaxChunk))
 	if err != nil {
 		return fmt.Errorf("make zstd encoder: %w", err)
 	}
@@ -171,7 +171,7 @@ func (c *cell) add(z *zstd.Encoder, e extent) {
 		Offset: c.offset + int64(e.from),
 		Length: len(raw),
 		Stored: len(c.stored) - before,
-		Digest: Sum(raw),
+		Digest: Sum(c.stored[before:]),
 	})
 }
 
