@@ -31,6 +31,8 @@ type Alert struct {
 	Count int       `json:"count"`
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
+	// Told is when people were last told of it.
+	Told time.Time `json:"told"`
 	// Resolved is when someone dealt with it, By who.
 	Resolved time.Time `json:"resolved,omitzero"`
 	By       string    `json:"by,omitempty"`
@@ -101,7 +103,7 @@ func NewDesk(db *store.DB, t *Tables, sinks []Sink, log *slog.Logger, now func()
 }
 
 // Raise records a trouble. If the same trouble of the same subject is open, its
-// count grows and nobody is told again within an hour.
+// count grows, and people are told again only if that is an hour ago.
 func (d *Desk) Raise(ctx context.Context, a Alert) error {
 	var first bool
 	err := d.db.Update(ctx, func(tx *store.Tx) error {
@@ -111,13 +113,13 @@ func (d *Desk) Raise(ctx context.Context, a Alert) error {
 		switch {
 		case first:
 			a.ID = ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()
-			a.Count, a.First, a.Last, a.Pending = 1, now, now, d.deliveries(now)
+			a.Count, a.First, a.Last, a.Told, a.Pending = 1, now, now, now, d.deliveries(now)
 			return d.t.alerts.Insert(tx, a)
 		case err != nil:
 			return err
 		}
-		if now.Sub(old.Last) > time.Hour {
-			old.Pending = d.deliveries(now)
+		if now.Sub(old.Told) > time.Hour {
+			old.Told, old.Pending = now, d.deliveries(now)
 		}
 		old.Count, old.Last, old.Detail, old.Action, old.Request = old.Count+1, now, a.Detail, a.Action, a.Request
 		return d.t.alerts.Put(tx, old)

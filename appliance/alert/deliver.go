@@ -9,7 +9,7 @@ import (
 
 // backoff is how long to wait after the n-th failed try, from 10 s to an hour.
 func backoff(n int) time.Duration {
-	d := 10 * time.Second << min(n, 10)
+	d := 10 * time.Second << min(n-1, 10)
 	return min(d, time.Hour)
 }
 
@@ -28,9 +28,7 @@ func (d *Desk) Run(ctx context.Context) error {
 		}
 		var wake <-chan time.Time
 		if !next.IsZero() {
-			t := time.NewTimer(max(next.Sub(d.now()), 10*time.Millisecond))
-			defer t.Stop()
-			wake = t.C
+			wake = time.After(max(next.Sub(d.now()), 10*time.Millisecond))
 		}
 		select {
 		case <-ctx.Done():
@@ -46,10 +44,15 @@ func (d *Desk) deliverDue(ctx context.Context) (next time.Time, err error) {
 	var due []Alert
 	err = d.db.View(ctx, func(tx *store.Tx) error {
 		due, next = due[:0], time.Time{}
+		seen := map[string]bool{}
 		for a, err := range d.t.due.Scan(tx, store.Range{}) {
 			if err != nil {
 				return err
 			}
+			if seen[a.ID] {
+				continue // the index has it once a sink
+			}
+			seen[a.ID] = true
 			for _, p := range a.Pending {
 				if !p.Next.After(d.now()) {
 					due = append(due, a)

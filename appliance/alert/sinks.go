@@ -5,13 +5,16 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/smtp"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -46,6 +49,11 @@ func (w *Webhook) Send(ctx context.Context, a Alert) error {
 	}
 	resp, err := w.Client.Do(req)
 	if err != nil {
+		// Without the URL, which is often a secret: this is logged and shown.
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err
+		}
 		return fmt.Errorf("webhook: %w", err)
 	}
 	defer resp.Body.Close()
@@ -76,21 +84,53 @@ func (m *Mail) Send(ctx context.Context, a Alert) error {
 	if err != nil {
 		return fmt.Errorf("smtp server %q: %w", m.Server, err)
 	}
-	var auth smtp.Auth
-	if m.User != "" {
-		auth = smtp.PlainAuth("", m.User, m.Password, host)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.Server)
+	if err != nil {
+		return fmt.Errorf("smtp: %w", err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- smtp.SendMail(m.Server, auth, m.From, m.To, m.message(a)) }()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("smtp: %w", err)
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // a server that hangs holds nobody
+	if err := m.deliver(conn, host, a); err != nil {
+		return fmt.Errorf("smtp: %w", errors.Join(err, context.Cause(ctx)))
+	}
+	return nil
+}
+
+// deliver speaks SMTP on conn.
+func (m *Mail) deliver(conn net.Conn, host string, a Alert) error {
+	c, err := smtp.NewClient(conn, host)
+	if err != nil {
+		return err
+	}
+	if ok, _ := c.Extension("STARTTLS"); ok {
+		if err := c.StartTLS(&tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}); err != nil {
+			return err
 		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("smtp: %w", ctx.Err())
 	}
+	if m.User != "" {
+		if err := c.Auth(smtp.PlainAuth("", m.User, m.Password, host)); err != nil {
+			return err
+		}
+	}
+	if err := c.Mail(m.From); err != nil {
+		return err
+	}
+	for _, to := range m.To {
+		if err := c.Rcpt(to); err != nil {
+			return err
+		}
+	}
+	w, err := c.Data()
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(m.message(a)); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return c.Quit()
 }
 
 // message writes the mail (RFC 5322). Nothing from outside reaches a header but
