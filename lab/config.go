@@ -50,6 +50,10 @@ type Config struct {
 	// PDUTrace, if set, is told of every SNMP message that the PDU answers. It
 	// must not block.
 	PDUTrace func(labpdu.Event) `json:"-" yaml:"-"`
+	// StandIn, if set, takes the place of all machines: there are no QEMUs, and
+	// it is told of each outlet that is switched, in order and one at a time. The
+	// inventory has the machines all the same; their cables are [wire.Wire.AddCable].
+	StandIn func(outlet int, on bool) `json:"-" yaml:"-"`
 }
 
 // Forward accepts TCP connections on the host and passes them into the lab.

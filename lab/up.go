@@ -53,7 +53,7 @@ func (l *Lab) bringUp(ctx, life context.Context) (err error) {
 	if l.secrets, err = loadSecrets(l.path("secrets.json")); err != nil {
 		return err
 	}
-	if l.cfg.Accel == "" {
+	if l.cfg.Accel == "" && l.cfg.StandIn == nil {
 		if l.cfg.Accel, err = machine.ProbeAccel(ctx); err != nil {
 			return err
 		}
@@ -94,6 +94,9 @@ func (l *Lab) build(ctx context.Context) (err error) {
 	}
 	if l.neighbours, err = l.wire.Neighbours(wire.Prov); err != nil {
 		return err
+	}
+	if l.cfg.StandIn != nil {
+		return nil
 	}
 	for _, spec := range l.cfg.Machines {
 		for _, nic := range spec.NICs {

@@ -1,0 +1,119 @@
+//go:build qemu
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gantry-pod/gantry/lab"
+	"github.com/gantry-pod/gantry/lab/machine"
+)
+
+// TestAlteredImage flips one bit of an image in the library: no machine gets it,
+// and the machine that was to is wiped and free again.
+func TestAlteredImage(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, "flip", "boot: 2m, verify: 2m", machine.Spec{Name: "m1", CPUs: 1, MemoryMiB: 768})
+	img := p.importMini(t)
+	path := filepath.Join(p.Config().StateDir, "appliance", "images", "images", img.Digest, "data")
+	flip(t, path)
+	p.accept(t, "m1")
+	r := p.wait(t, p.ask(t, "m1", "deploy", p.deployment("host")).ID, nil)
+	if r.Status != "failed" || r.Code() != "image-digest" {
+		t.Errorf("the deployment is %s: %+v", r.Status, r.Error)
+	}
+	m := p.machine(t, "m1")
+	if m.Status.State != "available" || m.Dirty || m.Lock != "" || m.Server != nil {
+		t.Errorf("the machine is %+v", m)
+	}
+	if nonzero, _ := readMini(t).holds(t, p.Machine("m1").DiskPath(0), ""); nonzero > 0 {
+		t.Errorf("%d blocks of its disk are not zero", nonzero)
+	}
+	if p.Outlet(1).On() {
+		t.Error("it was left switched on")
+	}
+}
+
+// flip changes one bit in the middle of a file.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, st.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 0x10
+	if _, err := f.WriteAt(b, st.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPowerTrouble has an outlet that cannot be read, one that never moves, and
+// a machine whose firmware hangs. Each ends, with an alert, and nothing is
+// switched that is not known.
+func TestPowerTrouble(t *testing.T) {
+	t.Parallel()
+	const settle, boot = 4 * time.Second, 6 * time.Second
+	p := newPod(t, "bad", fmt.Sprintf("boot: %s, outlet_settle: %s", boot, settle),
+		machine.Spec{Name: "unknown"}, machine.Spec{Name: "dead"}, machine.Spec{Name: "hung"})
+	for _, f := range []lab.Fault{{Kind: lab.UnknownOutlet, Target: "1"}, {Kind: lab.DeadOutlet, Target: "2"}, {Kind: lab.HungFirmware, Target: "hung"}} {
+		if err := p.Break(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		machine, code, says string
+		sets                []string // that the PDU may hear
+		attempts            int
+		within              time.Duration
+	}{
+		{"unknown", "outlet-unknown", "not known", nil, 1, 20 * time.Second},
+		{"dead", "outlet", "told to go on", []string{"on"}, 1, settle + 20*time.Second},
+		{"hung", "no-boot", "nothing was seen of it", []string{"on", "off", "on", "off", "on"}, 3, 3*boot + 30*time.Second},
+	}
+	t.Run("machines", func(t *testing.T) {
+		for _, tt := range tests {
+			t.Run(tt.machine, func(t *testing.T) {
+				t.Parallel()
+				began := time.Now()
+				m := p.accept(t, tt.machine)
+				if took := time.Since(began); took > tt.within {
+					t.Errorf("it took %v to give up, want %v at most", took, tt.within)
+				}
+				if m.Status.State != "broken" || m.Lock != "" {
+					t.Errorf("the machine is %s, with request %q", m.Status.State, m.Lock)
+				}
+				p.wantAlert(t, tt.machine, tt.code)
+				list, err := p.api.Requests(t.Context(), tt.machine, 10)
+				if err != nil || len(list) != 1 {
+					t.Fatalf("requests %+v, %v; want one", list, err)
+				}
+				r := list[0]
+				if r.Status != "failed" || r.Code() != tt.code || !strings.Contains(r.Error.Detail, tt.says) {
+					t.Errorf("the request is %s: %+v", r.Status, r.Error)
+				}
+				if got := r.Steps[0].Attempt; got != tt.attempts {
+					t.Errorf("it was tried %d times, want %d", got, tt.attempts)
+				}
+				sets := slices.DeleteFunc(p.trace.of(p.outlet(tt.machine), 0), func(s string) bool { return s == "get" })
+				if !slices.Equal(sets, tt.sets) {
+					t.Errorf("the PDU was told %q, want %q", sets, tt.sets)
+				}
+			})
+		}
+	})
+}
