@@ -14,7 +14,7 @@ SOURCES  := $(shell git ls-files '*.go' '*.proto' '*.json' '*.html' '*.css' '*.j
 # What building, demo and tests need of Debian; `deps` installs what is missing.
 PACKAGES := qemu-system-x86 qemu-utils ovmf ipxe ipxe-qemu iproute2 iputils-ping nftables openssh-client \
 	mmdebstrap gdisk mtools dosfstools e2fsprogs xfsprogs mdadm lvm2 grub2-common grub-common grub-pc-bin grub-efi-amd64-bin \
-	busybox-static dropbear-bin cpio zstd xz-utils kmod \
+	busybox-static dropbear-bin cpio zstd xz-utils kmod binutils \
 	protobuf-compiler snmp snmpd snmpsim kea-dhcp4-server kea-admin isc-dhcp-client udhcpc \
 	dnsmasq-base tftpd-hpa tftp-hpa curl util-linux procps bsdextrautils nginx-light fio bmap-tools tcpdump
 
@@ -40,7 +40,7 @@ $(B)/.commands: $(SOURCES)
 	@cd $(B)/bin && sha256sum gantry-driver-* >SHA256SUMS
 	@touch $@
 
-$(B)/netboot/.done: $(B)/.commands $(wildcard netboot/build/*.go netboot/build/*/*.go netboot/build/*.sh) pxe/httpboot/localdisk.sh
+$(B)/netboot/.done: $(B)/.commands $(wildcard netboot/build/*.go netboot/build/*/*.go netboot/build/*.sh netboot/build/stub/*) pxe/httpboot/localdisk.sh
 	@echo "build netboot"; mkdir -p $(B)/netboot/loaders
 	@go run ./netboot/build/mkinitrd -out $(B)/netboot -agent $(B)/bin/gantry-netboot
 	@cp /usr/lib/ipxe/undionly.kpxe /usr/lib/ipxe/snponly.efi /usr/lib/ipxe/ipxe.efi $(B)/netboot/loaders/

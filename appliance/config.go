@@ -102,7 +102,7 @@ type Drivers struct {
 
 // Netboot says where the files are that machines boot.
 type Netboot struct {
-	// Dir holds vmlinuz and initrd.img; Loaders holds iPXE's binaries.
+	// Dir holds vmlinuz, vmlinuz-bios and initrd.img; Loaders holds iPXE's binaries.
 	Dir     string `yaml:"dir"`
 	Loaders string `yaml:"loaders"`
 	// Args are further kernel parameters, such as console=ttyS0,115200.

@@ -136,7 +136,7 @@ func Run(ctx context.Context, cfg Config, version string, log *slog.Logger) (err
 	}
 	bootHandler, err := httpboot.New(httpboot.Config{Loaders: os.DirFS(cfg.Netboot.Loaders), Netboot: os.DirFS(cfg.Netboot.Dir), DiskLoader: diskLoader(cfg.Netboot.Loaders),
 		Images: http.StripPrefix("/images", lib.Handler()), ImageRate: cfg.HTTP.ImageRate, OnAccess: watch.http},
-		scripter{guide, cfg.Netboot.Args}, log)
+		scripter{guide, biosKernel(cfg.Netboot.Dir), cfg.Netboot.Args}, log)
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}

@@ -1,6 +1,7 @@
-// Package build makes the netboot system's two files: the stock kernel of a
-// Debian package, unmodified and with its signature, and an initramfs whose
-// /init is the Gantry agent.
+// Package build makes the netboot system's files: the stock kernel of a Debian
+// package, unmodified and with its signature; the same kernel repacked so that
+// BIOS machines start it sooner (see [Repack]); and an initramfs whose /init is
+// the Gantry agent.
 //
 // The initramfs is two cpio archives (newc) behind each other. The first is
 // compressed with zstd and holds what every boot needs: the agent. The second is
@@ -15,8 +16,10 @@ package build
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 
 	"github.com/u-root/u-root/pkg/cpio"
@@ -39,7 +42,7 @@ type Config struct {
 	Tools []string
 	// Cache is a folder of what was compressed before, by digest; empty is none.
 	Cache string
-	// Out is the folder for vmlinuz and initrd.img.
+	// Out is the folder for vmlinuz, vmlinuz-bios and initrd.img.
 	Out string
 }
 
@@ -50,7 +53,8 @@ type Size struct {
 	Raw, Bytes int64
 }
 
-// Build writes Out/vmlinuz and Out/initrd.img and says what takes the space.
+// Build writes Out/vmlinuz, Out/vmlinuz-bios and Out/initrd.img and says what
+// takes the space.
 func Build(c Config) ([]Size, error) {
 	vmlinuz, err := readOne(filepath.Join(c.Kernel, "boot/vmlinuz-*"))
 	if err != nil {
@@ -81,25 +85,32 @@ func Build(c Config) ([]Size, error) {
 		return nil, err
 	}
 	initrd := append(pad4(packed), late...)
-	if err := c.write(vmlinuz, initrd); err != nil {
+	bios, err := c.kept("bios", append(bytes.Clone(stub), vmlinuz...), func() ([]byte, error) { return Repack(vmlinuz) })
+	if err != nil {
+		return nil, err
+	}
+	if err := c.write(map[string][]byte{"vmlinuz": vmlinuz, "vmlinuz-bios": bios, "initrd.img": initrd}); err != nil {
 		return nil, err
 	}
 	return []Size{
 		{"kernel", 1, int64(len(vmlinuz)), int64(len(vmlinuz))},
+		{"kernel for BIOS", 1, int64(len(vmlinuz)), int64(len(bios))},
 		{"agent", 1, int64(len(agent)), int64(len(packed))},
 		mods.size, tools.size,
 		{"initrd.img", 1, int64(len(early) + len(late)), int64(len(initrd))},
 	}, nil
 }
 
-func (c Config) write(vmlinuz, initrd []byte) error {
+func (c Config) write(files map[string][]byte) error {
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(c.Out, "vmlinuz"), vmlinuz); err != nil {
-		return err
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := replaceFile(filepath.Join(c.Out, name), files[name]); err != nil {
+			return err
+		}
 	}
-	return replaceFile(filepath.Join(c.Out, "initrd.img"), initrd)
+	return nil
 }
 
 // replaceFile writes a file so that whoever reads it sees the old or the new one.

@@ -14,27 +14,36 @@ import (
 const zstdWindow = 8 << 20
 
 // compress is zstd at its best ratio, single-threaded so that it is
-// reproducible. It takes most of a build's time, so results are kept.
+// reproducible.
 func (c Config) compress(b []byte) ([]byte, error) {
-	sum := sha256.Sum256(b)
-	kept := filepath.Join(c.Cache, hex.EncodeToString(sum[:])+".zst")
-	if c.Cache != "" {
-		if z, err := os.ReadFile(kept); err == nil {
-			return z, nil
+	return c.kept("zst", b, func() ([]byte, error) {
+		w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
+			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(zstdWindow))
+		if err != nil {
+			return nil, err
 		}
+		defer w.Close()
+		return w.EncodeAll(b, nil), nil
+	})
+}
+
+// kept returns what make makes of input, and keeps it for the next build: most
+// of a build's time is compression.
+func (c Config) kept(kind string, input []byte, make func() ([]byte, error)) ([]byte, error) {
+	if c.Cache == "" {
+		return make()
 	}
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
-		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(zstdWindow))
+	sum := sha256.Sum256(input)
+	name := filepath.Join(c.Cache, hex.EncodeToString(sum[:])+"."+kind)
+	if made, err := os.ReadFile(name); err == nil {
+		return made, nil
+	}
+	made, err := make()
 	if err != nil {
 		return nil, err
-	}
-	defer w.Close()
-	z := w.EncodeAll(b, nil)
-	if c.Cache == "" {
-		return z, nil
 	}
 	if err := os.MkdirAll(c.Cache, 0o755); err != nil {
 		return nil, err
 	}
-	return z, replaceFile(kept, z)
+	return made, replaceFile(name, made)
 }

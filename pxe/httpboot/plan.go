@@ -22,9 +22,10 @@ type Plan interface{ isPlan() }
 
 // NetbootAgent boots a kernel with initial RAM disks.
 type NetbootAgent struct {
-	Kernel  string   // URL path on this server, as "/boot/netboot/vmlinuz"
-	Initrds []string // URL paths, in the order in which the kernel is to unpack them
-	Args    []string // kernel arguments, one each, without white space
+	Kernel     string   // URL path on this server, as "/boot/netboot/vmlinuz"
+	BIOSKernel string   // instead of Kernel on machines started by BIOS, if not empty
+	Initrds    []string // URL paths, in the order in which the kernel is to unpack them
+	Args       []string // kernel arguments, one each, without white space
 }
 
 // LocalDisk boots the machine's own disk. With BIOS the first disk's boot

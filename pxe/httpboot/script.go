@@ -44,7 +44,10 @@ func render(p Plan, mac net.HardwareAddr, diskLoader string) (string, error) {
 // line as well, because a kernel started by UEFI asks for its initrds by name.
 // A failed download is said and tried again, never left at a prompt.
 func netbootLines(p NetbootAgent, self string) ([]string, error) {
-	for _, path := range append([]string{p.Kernel}, p.Initrds...) {
+	if p.BIOSKernel == "" {
+		p.BIOSKernel = p.Kernel
+	}
+	for _, path := range append([]string{p.Kernel, p.BIOSKernel}, p.Initrds...) {
 		if err := checkPath(path); err != nil {
 			return nil, err
 		}
@@ -65,13 +68,22 @@ func netbootLines(p NetbootAgent, self string) ([]string, error) {
 	if len(command) > maxCommandLine {
 		return nil, fmt.Errorf("kernel arguments are %d bytes together, at most %d are possible", len(command), maxCommandLine)
 	}
-	lines := []string{
-		"echo Gantry: starting the netboot agent",
-		strings.TrimSpace("kernel "+p.Kernel+" "+command) + " || goto failed",
-	}
+	lines := append([]string{"echo Gantry: starting the netboot agent"}, kernelLines(p, command)...)
 	lines = append(lines, initrds...)
 	lines = append(lines, "boot || goto failed", ":failed")
 	return append(lines, pollLines("Gantry: the netboot agent could not be loaded, trying again", 10*time.Second, self)...), nil
+}
+
+// kernelLines load the kernel that suits what started the machine.
+func kernelLines(p NetbootAgent, command string) []string {
+	if p.BIOSKernel == p.Kernel {
+		return []string{strings.TrimSpace("kernel "+p.Kernel+" "+command) + " || goto failed"}
+	}
+	return []string{
+		"set kernel " + p.Kernel,
+		"iseq ${platform} efi || set kernel " + p.BIOSKernel,
+		strings.TrimSpace("kernel ${kernel} "+command) + " || goto failed",
+	}
 }
 
 // localDiskLines start the machine's own disk.

@@ -17,12 +17,24 @@ func TestRender(t *testing.T) {
 		plan Plan
 		want string
 	}{
-		{"netboot agent", NetbootAgent{"/boot/netboot/vmlinuz", []string{"/boot/netboot/initramfs", "/boot/netboot/modules"},
-			[]string{"console=ttyS0,115200", "gantry.token=abc", "quiet"}}, `#!ipxe
+		{"netboot agent", NetbootAgent{Kernel: "/boot/netboot/vmlinuz", Initrds: []string{"/boot/netboot/initramfs", "/boot/netboot/modules"},
+			Args: []string{"console=ttyS0,115200", "gantry.token=abc", "quiet"}}, `#!ipxe
 echo Gantry: starting the netboot agent
 kernel /boot/netboot/vmlinuz initrd=initrd0 initrd=initrd1 console=ttyS0,115200 gantry.token=abc quiet || goto failed
 initrd --name initrd0 /boot/netboot/initramfs || goto failed
 initrd --name initrd1 /boot/netboot/modules || goto failed
+boot || goto failed
+:failed
+echo Gantry: the netboot agent could not be loaded, trying again
+:again
+sleep 10
+chain --replace --autofree /boot/52-54-00-12-34-56.ipxe || goto again
+`},
+		{"netboot agent, another kernel for BIOS", NetbootAgent{Kernel: "/k", BIOSKernel: "/kb", Args: []string{"quiet"}}, `#!ipxe
+echo Gantry: starting the netboot agent
+set kernel /k
+iseq ${platform} efi || set kernel /kb
+kernel ${kernel} quiet || goto failed
 boot || goto failed
 :failed
 echo Gantry: the netboot agent could not be loaded, trying again
@@ -71,6 +83,7 @@ func TestRenderRefuses(t *testing.T) {
 		"no kernel":          NetbootAgent{},
 		"relative kernel":    NetbootAgent{Kernel: "k"},
 		"line in the kernel": NetbootAgent{Kernel: "/k\nshell"},
+		"line in BIOS' one":  NetbootAgent{Kernel: "/k", BIOSKernel: "/k\nshell"},
 		"setting in initrd":  NetbootAgent{Kernel: "/k", Initrds: []string{"/${cwduri}"}},
 		"space in initrd":    NetbootAgent{Kernel: "/k", Initrds: []string{"/a b"}},
 		"empty argument":     NetbootAgent{Kernel: "/k", Args: []string{""}},
@@ -105,7 +118,7 @@ func FuzzRender(f *testing.F) {
 		for _, p := range []struct {
 			plan  Plan
 			lines int
-		}{{NetbootAgent{kernel, []string{initrd}, []string{arg}}, 10}, {Wait{time.Second, reason}, 5}, {Refuse{reason}, 5}} {
+		}{{NetbootAgent{Kernel: kernel, Initrds: []string{initrd}, Args: []string{arg}}, 10}, {Wait{time.Second, reason}, 5}, {Refuse{reason}, 5}} {
 			text, err := render(p.plan, testMAC, "")
 			if err != nil {
 				continue
