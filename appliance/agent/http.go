@@ -26,7 +26,7 @@ func (s *Service) Handler() http.Handler {
 	mux.HandleFunc("POST /agent/v1/hello", s.serveHello)
 	mux.HandleFunc("GET /agent/v1/job", s.withSession(s.serveJob))
 	mux.HandleFunc("POST /agent/v1/jobs/{id}/report", s.withSession(s.serveReport))
-	mux.HandleFunc("POST /agent/v1/log", s.withSession(s.serveLog))
+	mux.HandleFunc("POST /agent/v1/log", s.serveLog)
 	return mux
 }
 
@@ -94,7 +94,20 @@ func (s *Service) serveReport(w http.ResponseWriter, r *http.Request, b Boot) {
 	writeJSON(w, http.StatusOK, reply)
 }
 
-func (s *Service) serveLog(w http.ResponseWriter, r *http.Request, b Boot) {
+func (s *Service) serveLog(w http.ResponseWriter, r *http.Request) {
+	from, err := remote(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	b, err := s.mayLog(r.Context(), bearer(r), from)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if len(b.Session) > 0 {
+		s.touch(b.Machine, nil)
+	}
 	lines := []string{}
 	sc := bufio.NewScanner(http.MaxBytesReader(w, r.Body, maxLog))
 	sc.Buffer(nil, 2*maxLog) // the body ends before a line can be too long

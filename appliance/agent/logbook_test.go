@@ -195,3 +195,34 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+// TestLogBeforeHello lets an agent that fails before its hello say why, with the
+// token of its boot and from where that was fetched, and nobody else.
+func TestLogBeforeHello(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		token := b.issue()
+		post := func(token, from string) int {
+			return b.call(t.Context(), "POST", "/agent/v1/log", token, from, "no disk driver").Code
+		}
+		if code := post(token, addr1); code != http.StatusNoContent {
+			t.Errorf("with its boot token: answered %d", code)
+		}
+		if code := post(token, "10.0.0.99:1"); code != http.StatusForbidden {
+			t.Errorf("from elsewhere: answered %d", code)
+		}
+		session := b.welcome(b.call(t.Context(), "POST", "/agent/v1/hello", token, addr1, goodHello()))
+		b.next(session, "")
+		if code := post(token, addr1); code != http.StatusForbidden {
+			t.Errorf("with a spent token: answered %d", code)
+		}
+		time.Sleep(DefaultTimes().Token + time.Second) // the bubble's time
+		if code := post(b.issue(), addr1); code != http.StatusNoContent {
+			t.Errorf("with a fresh token: answered %d", code)
+		}
+		late := b.issue()
+		time.Sleep(DefaultTimes().Token + time.Second)
+		if code := post(late, addr1); code != http.StatusForbidden {
+			t.Errorf("with an expired token: answered %d", code)
+		}
+	})
+}

@@ -50,17 +50,23 @@ type Boot struct {
 type Tables struct {
 	boots    *store.Table[Boot]
 	sessions *store.Index[Boot]
+	tokens   *store.Index[Boot]
 }
 
 // NewTables declares the tables.
 func NewTables() *Tables {
 	t := store.NewTable("boots", 1, func(b *Boot) store.Key { return store.K(b.Machine) })
-	return &Tables{boots: t, sessions: store.NewIndex(t, "session", func(b *Boot) []store.Key {
-		if len(b.Session) == 0 {
-			return nil
+	hash := func(of func(b *Boot) []byte) func(b *Boot) []store.Key {
+		return func(b *Boot) []store.Key {
+			if len(of(b)) == 0 {
+				return nil
+			}
+			return []store.Key{store.K(of(b))}
 		}
-		return []store.Key{store.K(b.Session)}
-	}, true)}
+	}
+	return &Tables{boots: t,
+		sessions: store.NewIndex(t, "session", hash(func(b *Boot) []byte { return b.Session }), true),
+		tokens:   store.NewIndex(t, "token", hash(func(b *Boot) []byte { return b.Token }), true)}
 }
 
 // Schemas lists the tables for store.Open.
@@ -288,6 +294,24 @@ func (s *Service) authenticate(ctx context.Context, token string) (b Boot, err e
 		}
 		return err
 	})
+	return b, err
+}
+
+// mayLog returns the machine whose log a caller may add to: a session's, or that
+// of a boot token which is not spent, as an agent may fail before its hello.
+func (s *Service) mayLog(ctx context.Context, token string, from netip.Addr) (b Boot, err error) {
+	if b, err = s.authenticate(ctx, token); !errors.Is(err, ErrRefused) {
+		return b, err
+	}
+	refused := err
+	sum := sha256.Sum256([]byte(token))
+	err = s.db.View(ctx, func(tx *store.Tx) error {
+		b, err = s.t.tokens.Get(tx, store.K(sum[:]))
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) || err == nil && (b.From != from || s.now().After(b.Expires)) {
+		return b, refused
+	}
 	return b, err
 }
 
