@@ -18,7 +18,7 @@ import (
 // file to a login prompt and back.
 func TestLife(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, "life", "boot: 2m, verify: 2m",
+	p := newPod(t, "lf", "boot: 2m, verify: 2m",
 		machine.Spec{Name: "m1", Firmware: machine.BIOS, CPUs: 2, MemoryMiB: 768,
 			Disks: []machine.Disk{{Bus: "nvme", Bytes: 1 << 30, Serial: "NVME-1"}, {Bus: "ahci", Bytes: 2 << 30, Serial: "SATA-1", Rotational: true}},
 			NICs:  []machine.NIC{{Model: "e1000"}, {Model: "virtio"}}},

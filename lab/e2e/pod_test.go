@@ -30,7 +30,8 @@ type pod struct {
 }
 
 // newPod brings up a pod that is gone when the test ends. letter tells it from
-// the other pods of this process; times is YAML of the appliance's `times`.
+// the other pods of this process and has at most two letters, as a lab.s name is
+// short; times is YAML of the appliance's `times`.
 func newPod(t *testing.T, letter, times string, machines ...machine.Spec) *pod {
 	t.Helper()
 	p := &pod{trace: &trace{}, login: newLogin(t)}

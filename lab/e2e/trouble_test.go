@@ -19,7 +19,7 @@ import (
 // and the machine that was to is wiped and free again.
 func TestAlteredImage(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, "flip", "boot: 2m, verify: 2m", machine.Spec{Name: "m1", CPUs: 1, MemoryMiB: 768})
+	p := newPod(t, "fl", "boot: 2m, verify: 2m", machine.Spec{Name: "m1", CPUs: 1, MemoryMiB: 768})
 	img := p.importMini(t)
 	path := filepath.Join(p.Config().StateDir, "appliance", "images", "images", img.Digest, "data")
 	flip(t, path)
@@ -68,7 +68,7 @@ func flip(t *testing.T, path string) {
 func TestPowerTrouble(t *testing.T) {
 	t.Parallel()
 	const settle, boot = 4 * time.Second, 6 * time.Second
-	p := newPod(t, "bad", fmt.Sprintf("boot: %s, outlet_settle: %s", boot, settle),
+	p := newPod(t, "bd", fmt.Sprintf("boot: %s, outlet_settle: %s", boot, settle),
 		machine.Spec{Name: "unknown"}, machine.Spec{Name: "dead"}, machine.Spec{Name: "hung"})
 	for _, f := range []lab.Fault{{Kind: lab.UnknownOutlet, Target: "1"}, {Kind: lab.DeadOutlet, Target: "2"}, {Kind: lab.HungFirmware, Target: "hung"}} {
 		if err := p.Break(t.Context(), f); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/gantry-pod/gantry/lab/client"
@@ -96,7 +97,12 @@ func (p *pod) request(ctx context.Context, name, verb, key string) error {
 	case "maintain":
 		spec = map[string]any{"reason": "the soak says so"}
 	}
-	r, err := p.answered(ctx, func(ctx context.Context) (client.Request, error) { return p.api.Submit(ctx, name, verb, spec, key) })
+	r, err := p.answered(ctx, func(ctx context.Context) (client.Request, error) {
+		if verb == "maintain" { // done at once, without a request
+			return client.Request{}, p.api.Call(ctx, http.MethodPost, "/v1/machines/"+name+"/maintain", spec, nil)
+		}
+		return p.api.Submit(ctx, name, verb, spec, key)
+	})
 	var refused *client.Refused
 	if errors.As(err, &refused) && refused.Status < 500 {
 		p.say("    refused: %s", refused.Detail)

@@ -134,7 +134,7 @@ func (p *pod) bringBack(ctx context.Context) {
 			continue
 		}
 		p.say("bring %s back, which is %s (%s): %s", m.ID, m.Status.State, m.Status.Reason, verb)
-		if err := p.request(ctx, m.ID, verb, "back"); err != nil {
+		if err := p.request(ctx, m.ID, verb, "back-"+m.ID); err != nil {
 			p.violate("bring %s back: %v", m.ID, err)
 		}
 	}

@@ -135,6 +135,7 @@ func makeImage(seed uint64) []byte {
 			binary.LittleEndian.PutUint64(b[at:], rnd.Uint64())
 		}
 	}
+	clear(b[446:510]) // a partition table without an entry
 	b[510], b[511] = 0x55, 0xaa
 	return b
 }
