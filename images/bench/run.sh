@@ -1,14 +1,18 @@
 #!/bin/bash
-# run.sh [IMAGE.raw]: writes one disk image in our way and in the field's, by
-# turns on the same loop device, and appends the ratios to build/bench.jsonl.
+# run.sh WORKDIR [OUT.jsonl]: writes one disk image in our way and in the field's,
+# by turns on the same loop device, and appends the ratios to OUT (default
+# build/bench.jsonl). WORKDIR is on the disk that is measured.
 # Every writer's result is durable when its time ends and is compared with the
-# image. environment: REPS (3), WORK (a directory on the disk to be measured).
+# image. environment: ONLY=name for one figure, REPS (3), IMAGE (a raw image;
+# build/images/debian-12.raw).
 # needs: zstd qemu-utils qemu-block-extra nginx-light fio curl (and root, for the loop device)
 set -euo pipefail
+mkdir -p "${1:?usage: run.sh WORKDIR [OUT.jsonl]}"
+work=$(mktemp -d "$(realpath "$1")/run.XXXXXX")
+out=${2:+$(realpath -m "$2")}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-image=$(realpath "${1:-build/images/debian-12.raw}")
-out=build/bench.jsonl reps=${REPS:-3}
-work=$(mktemp -d "${WORK:-/var/tmp}/imgbench.XXXXXX")
+image=$(realpath "${IMAGE:-build/images/debian-12.raw}")
+out=${out:-build/bench.jsonl} reps=${REPS:-3}
 port=$((20000 + $$ % 20000)) loop='' nginx=''
 finish() {
 	[ -z "$loop" ] || losetup -d "$loop"
@@ -67,11 +71,12 @@ wall() { cut -d' ' -f1 "$work/$1" | median; }
 cpu() { cut -d' ' -f2 "$work/$1" | median | awk -v b="$size" '{print $1 / b * 2 ^ 30}'; }
 # line NAME OURS PEER RATIO GOAL UNIT
 line() {
+	[ -z "${ONLY:-}" ] || [ "$ONLY" = "$1" ] || return 0
 	awk -v n="$1" -v o="$2" -v p="$3" -v r="$4" -v g="$5" -v u="$6" \
 		'BEGIN {printf "{\"name\":\"%s\",\"ours\":%.3f,\"peer\":%.3f,\"ratio\":%.3f,\"goal\":%s,\"unit\":\"%s\"}\n", n, o, p, r, g, u}' | tee -a "$out"
 }
 over() { awk -v a="$1" -v b="$2" 'BEGIN {print a / b}'; }
-mkdir -p build
+mkdir -p "$(dirname "$out")"
 line image-write-vs-zstd-dd "$(wall ours)" "$(wall zstd-dd)" "$(over "$(wall zstd-dd)" "$(wall ours)")" 3 s
 line image-write-vs-qemu-img "$(wall ours)" "$(wall qemu-img)" "$(over "$(wall qemu-img)" "$(wall ours)")" 1.8 s
 line image-write-readback "$(wall readback)" "$(wall zstd-dd)" "$(over "$(wall zstd-dd)" "$(wall readback)")" 1.5 s

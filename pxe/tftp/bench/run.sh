@@ -1,20 +1,21 @@
 #!/bin/bash
-# run.sh [OUT.jsonl] measures our TFTP server beside Debian's, in one run, and appends one JSON object a line
+# run.sh WORKDIR [OUT.jsonl] measures our TFTP server beside Debian's, in one run, and appends one JSON object a line
 # ({"name","ours","peer","ratio","goal","unit"}) to OUT.jsonl (default build/bench.jsonl):
 #   tftp             100 MB at blksize 1468 in lock-step, MB/s, over the best of tftpd-hpa, dnsmasq and atftpd
 #   tftp-windowsize  100 MB with windowsize 64 and each ACK held back 0.2 ms, MB/s, over atftpd (the others have no windows)
 #   tftp-small       64 clients of a 30 kB file, requests/s, over dnsmasq
 # Each server has a network namespace of its own and is idle while another is measured; the rounds alternate
 # between servers, so that a machine that slows down slows all of them, and the best round of each counts (medians
-# are printed too). Environment: REPS rounds (5), SIZE megabytes (100), SMALL requests (10000).
+# are printed too). Environment: ONLY=name for one of them, REPS rounds (5), SIZE megabytes (100), SMALL requests (10000).
 # Server and client each run in a scheduler group of their own with a high priority, so that other load matters little.
 # Needs root; packages tftpd-hpa dnsmasq-base iproute2 and, unpacked into the work directory because it conflicts with
 # tftpd-hpa, atftpd.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd); top=$(cd "$here/../../.." && pwd)
-out=${1:-$top/build/bench.jsonl}; reps=${REPS:-5}; size=${SIZE:-100}; small=${SMALL:-10000}
+out=$(realpath -m "${2:-$top/build/bench.jsonl}"); reps=${REPS:-5}; size=${SIZE:-100}; requests=${SMALL:-10000}
 mkdir -p "$(dirname "$out")"
-work=$(mktemp -d "${TMPDIR:-/tmp}/tftp-bench.XXXXXX"); name=gtb$$; pids=()
+mkdir -p "${1:?usage: run.sh WORKDIR [OUT.jsonl]}"
+work=$(mktemp -d "$(realpath "$1")/run.XXXXXX"); name=gtb$$; pids=()
 cleanup() {
   for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done
   wait 2>/dev/null || true
@@ -57,16 +58,27 @@ get() {
   case " $result " in *" errs=0 "*) ;; *) echo "$server $*: $result" >&2; exit 1 ;; esac
   echo "$result" | tr ' ' '\n' | sed -n "s/^$key=//p"
 }
-for _ in $(seq "$reps"); do
+wanted() { [ -z "${ONLY:-}" ] || [ "$ONLY" = "$1" ]; }
+lock() {
   get ours 1 MBps -file large >>"$work/lock.ours"
   get dnsmasq 2 MBps -file large >>"$work/lock.dnsmasq"
   get hpa 3 MBps -file large >>"$work/lock.hpa"
   get atftpd 4 MBps -file large >>"$work/lock.atftpd"
+}
+windows() {
   get ours 1 MBps -file large -win 64 -delay 200us >>"$work/win.ours"
   get atftpd 4 MBps -file large -win 64 -delay 200us >>"$work/win.atftpd"
-  get ours 1 reqps -file small -c 64 -n "$small" >>"$work/small.ours"
-  get dnsmasq 2 reqps -file small -c 64 -n "$small" >>"$work/small.dnsmasq"
+}
+small() {
+  get ours 1 reqps -file small -c 64 -n "$requests" >>"$work/small.ours"
+  get dnsmasq 2 reqps -file small -c 64 -n "$requests" >>"$work/small.dnsmasq"
+}
+for _ in $(seq "$reps"); do
+  if wanted tftp; then lock; fi
+  if wanted tftp-windowsize; then windows; fi
+  if wanted tftp-small; then small; fi
 done
+shopt -s nullglob
 best() { sort -g "$1" | tail -1; }
 median() { sort -g "$1" | awk '{v[NR]=$1} END {print v[int((NR+1)/2)]}'; }
 for f in "$work"/lock.* "$work"/win.* "$work"/small.*; do
@@ -79,6 +91,6 @@ report() {
   awk -v n="$n" -v o="$ours" -v p="$peer" -v g="$goal" -v u="$unit" \
     'BEGIN {printf "{\"name\":\"%s\",\"ours\":%s,\"peer\":%s,\"ratio\":%.2f,\"goal\":%s,\"unit\":\"%s\"}\n", n, o, p, o/p, g, u}' | tee -a "$out"
 }
-report tftp MB/s 1 lock.ours lock.dnsmasq lock.hpa lock.atftpd
-report tftp-windowsize MB/s 2 win.ours win.atftpd
-report tftp-small requests/s 1 small.ours small.dnsmasq
+if wanted tftp; then report tftp MB/s 1 lock.ours lock.dnsmasq lock.hpa lock.atftpd; fi
+if wanted tftp-windowsize; then report tftp-windowsize MB/s 2 win.ours win.atftpd; fi
+if wanted tftp-small; then report tftp-small requests/s 1 small.ours small.dnsmasq; fi
