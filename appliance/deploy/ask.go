@@ -36,9 +36,8 @@ func (a *Actuator) AskDeploy(ctx context.Context, id string, spec Spec) (change.
 	if err != nil {
 		return change.Ask{}, nil, err
 	}
-	if _, err := machine.Next(m.Status, machine.Event{Kind: machine.Reserve}, a.Now()); err != nil {
-		return change.Ask{}, nil, &Refusal{fmt.Errorf("machine %s: %w", id, err)}
-	}
+	// Whether the machine may be taken is for the admission to say: an ask that is
+	// repeated with its idempotency key finds the machine taken by itself.
 	if err := spec.check(&m, img); err != nil {
 		return change.Ask{}, nil, &Refusal{err}
 	}

@@ -132,7 +132,7 @@ func (a *Actuator) withPower(ctx context.Context, run *change.Run,
 		return err
 	}
 	err = do(ctx, &m, run.Request.ID, func(line string) { run.Say(change.Progress{Message: line}) })
-	if errors.Is(err, power.ErrNoOutlet) && run.Step == "power-off" && run.Request.Kind != change.Stop {
+	if errors.Is(err, power.ErrNoOutlet) && run.Request.Kind != change.Stop && (run.Step == "power-off" || run.Step == "clean-up") {
 		run.Say(change.Progress{Message: "no outlet in the inventory: left switched on"})
 		return nil
 	}

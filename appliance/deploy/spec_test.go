@@ -1,33 +1,202 @@
 package deploy
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/gantry-pod/gantry/appliance/asset"
+	"github.com/gantry-pod/gantry/appliance/change"
+	"github.com/gantry-pod/gantry/appliance/machine"
 	"github.com/gantry-pod/gantry/netboot/job"
 )
 
-const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS someone@example"
+func goodImage() Image {
+	return Image{Name: "debian:12", Arch: "amd64", Firmware: "both", Size: 1 << 30, MinDisk: 2 << 30, MinMemory: 512 << 20}
+}
 
-// TestKeysAreLines holds that a key taken from a file is one line when the agent
-// gets it, and that a key the agent would refuse is refused before the machine's
-// power is touched.
-func TestKeysAreLines(t *testing.T) {
-	m := &asset.Machine{ID: "m1", Inventory: &job.Inventory{CPU: job.CPU{Arch: "amd64"}, Firmware: "bios",
-		Disks: []job.Disk{{Path: "/dev/vda", Bytes: 1 << 30}}}}
-	img := Image{Name: "mini:1", Arch: "amd64", Firmware: "both", Size: 1 << 20}
-	spec := Spec{SSHKeys: []string{testKey + "\n"}, Users: []job.User{{Name: "ops", SSHKeys: []string{" " + testKey + "\r\n"}}}}
-	if err := spec.check(m, img); err != nil {
-		t.Fatal(err)
+func yes() *bool { v := true; return &v }
+
+// TestSpecRefused: what cannot work is refused with the reason, before anything
+// is touched.
+func TestSpecRefused(t *testing.T) {
+	const pem = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+	for name, c := range map[string]struct {
+		spec Spec
+		img  func(*Image)
+		m    func(*asset.Machine)
+		want string
+	}{
+		"another architecture":    {img: func(i *Image) { i.Arch = "arm64" }, want: "is for arm64 and machine m1 is amd64"},
+		"another firmware":        {img: func(i *Image) { i.Firmware = "uefi" }, want: "boots by uefi only and machine m1 has bios"},
+		"too little memory":       {img: func(i *Image) { i.MinMemory = 3 << 30 }, want: "needs 3072 MiB of memory and machine m1 has 2048"},
+		"disk smaller than image": {img: func(i *Image) { i.Size = 11 << 30 }, want: "needs a disk of 11264 MiB and the largest of machine m1 has 10240"},
+		"disk smaller than need":  {img: func(i *Image) { i.MinDisk = 20 << 30 }, want: "needs a disk of 20480 MiB"},
+		"only a removable disk":   {m: func(m *asset.Machine) { m.Inventory.Disks = m.Inventory.Disks[1:] }, want: "no disk"},
+		"no such serial":          {spec: Spec{Disk: job.DiskHint{Serial: "S9"}}, want: "no disk that matches"},
+		"no spinning disk":        {spec: Spec{Disk: job.DiskHint{Rotational: yes()}}, want: "no disk that matches"},
+		"never inspected":         {m: func(m *asset.Machine) { m.Inventory = nil }, want: "never inspected"},
+		"hostname with a space":   {spec: Spec{Hostname: "a b"}, want: `hostname "a b"`},
+		"hostname of a shell":     {spec: Spec{Hostname: "$(reboot)"}, want: "hostname"},
+		"hostname with a line":    {spec: Spec{Hostname: "a\nb"}, want: "hostname"},
+		"hostname with a hyphen":  {spec: Spec{Hostname: "-a"}, want: "hostname"},
+		"hostname with dots":      {spec: Spec{Hostname: "a..b"}, want: "hostname"},
+		"hostname too long":       {spec: Spec{Hostname: strings.Repeat("a.", 127) + "a"}, want: "hostname"},
+		"label too long":          {spec: Spec{Hostname: strings.Repeat("a", 64)}, want: "hostname"},
+		"user of a path":          {spec: Spec{User: "../root"}, want: `user "../root"`},
+		"user in upper case":      {spec: Spec{User: "Admin"}, want: `user "Admin"`},
+		"further user":            {spec: Spec{Users: []job.User{{Name: "a:b"}}}, want: `user "a:b"`},
+		"key that is none":        {spec: Spec{SSHKeys: []string{userKey, "ssh-ed25519 AAAA"}}, want: "user admin: ssh key 2"},
+		"no key at all":           {spec: Spec{SSHKeys: []string{""}}, want: "ssh key 1"},
+		"private key":             {spec: Spec{SSHKeys: []string{pem}}, want: "ssh key 1"},
+		"two keys in one":         {spec: Spec{SSHKeys: []string{userKey + "\n" + userKey}}, want: "ssh key 1"},
+		"password in clear":       {spec: Spec{Users: []job.User{{Name: "a", PasswordHash: "hunter2"}}}, want: "user a: password_hash"},
+		"password with a line":    {spec: Spec{Users: []job.User{{Name: "a", PasswordHash: "$6$x\nroot::0"}}}, want: "user a: password_hash"},
+		"too much user data":      {spec: Spec{UserData: strings.Repeat("x", 1<<20+1)}, want: "user_data"},
+		"layout for a disk image": {spec: Spec{Layout: &job.Layout{}}, want: "leave the layout out"},
+		"no layout for a rootfs":  {img: func(i *Image) { i.Rootfs = true }, want: "give a layout"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			img, m := goodImage(), asset.Machine{ID: "m1", Inventory: goodInventory()}
+			if c.img != nil {
+				c.img(&img)
+			}
+			if c.m != nil {
+				c.m(&m)
+			}
+			if err := c.spec.check(&m, img); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			} else if strings.Contains(err.Error(), "b3Blbn") || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error shows the secret: %v", err)
+			}
+		})
 	}
-	if spec.SSHKeys[0] != testKey || spec.Users[0].SSHKeys[0] != testKey {
-		t.Errorf("keys are %q and %q", spec.SSHKeys, spec.Users[0].SSHKeys)
+}
+
+// TestSpecAccepted: what is left out is filled in.
+func TestSpecAccepted(t *testing.T) {
+	m := asset.Machine{ID: "m1", Inventory: goodInventory()}
+	for name, c := range map[string]struct {
+		in, want Spec
+		img      Image
+	}{
+		"nothing": {Spec{}, Spec{Hostname: "m1", User: "admin"}, goodImage()},
+		"names": {Spec{Hostname: "Web1.example.com", User: "_web-1", SSHKeys: []string{userKey}},
+			Spec{Hostname: "Web1.example.com", User: "_web-1", SSHKeys: []string{userKey}}, goodImage()},
+		"key with a line's end": {Spec{SSHKeys: []string{userKey + "\n"}}, Spec{Hostname: "m1", User: "admin", SSHKeys: []string{userKey}}, goodImage()},
+		"key with options": {Spec{SSHKeys: []string{`from="10.0.0.0/8" ` + userKey}},
+			Spec{Hostname: "m1", User: "admin", SSHKeys: []string{`from="10.0.0.0/8" ` + userKey}}, goodImage()},
+		"root file system": {Spec{Layout: &job.Layout{}}, Spec{Hostname: "m1", User: "admin", Layout: &job.Layout{}},
+			Image{Arch: "amd64", Firmware: "bios", Rootfs: true}},
+		"the disk asked for": {Spec{Disk: job.DiskHint{Serial: "S1", Path: "/dev/vda", MinBytes: 1 << 30}},
+			Spec{Hostname: "m1", User: "admin", Disk: job.DiskHint{Serial: "S1", Path: "/dev/vda", MinBytes: 1 << 30}}, goodImage()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := c.in.check(&m, c.img); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(c.want, c.in); d != "" {
+				t.Error(d)
+			}
+		})
 	}
-	for _, bad := range []string{testKey + "\n" + testKey, "# a comment\n" + testKey, "", "ssh-ed25519"} {
-		spec := Spec{SSHKeys: []string{bad}}
-		if err := spec.check(m, img); err == nil || !strings.Contains(err.Error(), "not one authorized_keys line") {
-			t.Errorf("key %q: %v", bad, err)
+}
+
+// TestAdmission: what each state of a machine lets be asked of it. A refusal
+// changes nothing and locks nothing.
+func TestAdmission(t *testing.T) {
+	asks := map[string]func(a *Actuator) (change.Ask, change.Admit, error){
+		"inspect":  func(a *Actuator) (change.Ask, change.Admit, error) { k, d := a.AskInspect("m1"); return k, d, nil },
+		"release":  func(a *Actuator) (change.Ask, change.Admit, error) { k, d := a.AskRelease("m1"); return k, d, nil },
+		"restore":  func(a *Actuator) (change.Ask, change.Admit, error) { k, d := a.AskRestore("m1"); return k, d, nil },
+		"unrescue": func(a *Actuator) (change.Ask, change.Admit, error) { k, d := a.AskUnrescue("m1"); return k, d, nil },
+		"restart": func(a *Actuator) (change.Ask, change.Admit, error) {
+			k, d := a.AskPower(change.Restart, "m1")
+			return k, d, nil
+		},
+		"rescue": func(a *Actuator) (change.Ask, change.Admit, error) {
+			return a.AskRescue("m1", RescueSpec{SSHKeys: []string{userKey}})
+		},
+		"deploy": func(a *Actuator) (change.Ask, change.Admit, error) {
+			return a.AskDeploy(context.Background(), "m1", Spec{Image: "debian"})
+		},
+	}
+	allowed := map[machine.State]string{
+		machine.Discovered: "inspect", machine.Inspecting: "inspect", machine.Available: "inspect deploy", machine.Reserved: "release deploy",
+		machine.Imaging: "release", machine.Configuring: "release", machine.Verifying: "release", machine.Active: "release rescue restart",
+		machine.Releasing: "release restore", machine.Rescue: "release rescue unrescue", machine.Maintenance: "restore", machine.Broken: "release",
+	}
+	inPod(t, func(t *testing.T, p *pod) {
+		p.box.noBoot = true
+		p.runner.Close() // what is accepted is not to be carried out
+		for _, state := range machine.States() {
+			for verb, ask := range asks {
+				p.set(func(m *asset.Machine) { m.Status, m.Lock, m.Dirty = machine.Status{State: state}, "", true })
+				a, admit, err := ask(p.deploy)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = p.book.Accept(t.Context(), a, admit)
+				want := strings.Contains(" "+allowed[state]+" ", " "+verb+" ")
+				var refusal *Refusal
+				if want != (err == nil) || err != nil && !errors.As(err, &refusal) {
+					t.Errorf("%s of a machine that is %s: %v", verb, state, err)
+				}
+				if m := p.machine(); err != nil && (m.Lock != "" || m.Status.State != state) {
+					t.Errorf("%s of a machine that is %s was refused and left it %s, lock %q", verb, state, m.Status.State, m.Lock)
+				}
+			}
 		}
-	}
+	})
+}
+
+func TestAskRefused(t *testing.T) {
+	inPod(t, func(t *testing.T, p *pod) {
+		var refusal *Refusal
+		for name, err := range map[string]error{
+			"unknown image": second(p.deploy.AskDeploy(t.Context(), "m1", Spec{Image: "windows"})),
+			"bad spec":      second(p.deploy.AskDeploy(t.Context(), "m1", Spec{Image: "debian", Hostname: "a b"})),
+			"rescue nobody": second(p.deploy.AskRescue("m1", RescueSpec{})),
+			"rescue no key": second(p.deploy.AskRescue("m1", RescueSpec{SSHKeys: []string{"x"}})),
+		} {
+			if !errors.As(err, &refusal) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if err := second(p.deploy.AskDeploy(t.Context(), "m9", Spec{Image: "debian"})); !errors.Is(err, asset.ErrNotFound) {
+			t.Errorf("a machine of nowhere: %v", err)
+		}
+	})
+}
+
+func second(_ change.Ask, _ change.Admit, err error) error { return err }
+
+// TestAskedTwice: the same key is the same request, also when the first is well
+// under way or has ended.
+func TestAskedTwice(t *testing.T) {
+	inPod(t, func(t *testing.T, p *pod) {
+		ask := func() change.Request {
+			a, admit, err := p.deploy.AskDeploy(t.Context(), "m1", Spec{Image: "debian", SSHKeys: []string{userKey}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Key = "k"
+			return p.submit(a, admit)
+		}
+		first := ask()
+		synctest.Wait()
+		p.under(first, firmwareTime+phaseTime)
+		if again := ask(); again.ID != first.ID {
+			t.Errorf("asked again while it is written: request %s, want %s", again.ID, first.ID)
+		}
+		p.wantEnd(p.await(first.ID), change.Done, "")
+		if again := ask(); again.ID != first.ID {
+			t.Errorf("asked again when it was done: request %s, want %s", again.ID, first.ID)
+		}
+		p.wantMachine(machine.Active)
+	})
 }

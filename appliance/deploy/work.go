@@ -181,6 +181,9 @@ func (a *Actuator) restartIntoDisk(ctx context.Context, run *change.Run) error {
 		if !errors.Is(err, agent.ErrLost) {
 			run.Log.Warn("agent did not restart the machine; cutting its power", "error", err)
 		}
+		if err := a.Agents.Reset(ctx, id); err != nil {
+			return err
+		}
 	}
 	m, err := run.Machine(ctx)
 	if err != nil {
