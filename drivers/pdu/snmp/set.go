@@ -17,7 +17,9 @@ const (
 )
 
 // SetOutlet reads, writes, and reads back until the outlet is as asked or the
-// target's settle time is over.
+// target's settle time is over. An outlet that is on its way already gets that
+// time first; an immediate command then takes the place of the one that pends,
+// which some devices keep for ever.
 func (d *driver) SetOutlet(ctx context.Context, t device.Target, c device.Change) (device.Result, error) {
 	s, f, err := d.device(ctx, t)
 	if err != nil {
@@ -33,10 +35,13 @@ func (d *driver) SetOutlet(ctx context.Context, t device.Target, c device.Change
 	if c.DryRun {
 		return device.Result{Before: before, After: before, Outcome: device.OutcomeApplied}, nil
 	}
-	var sent attempt
-	if before != device.Moving(c.On) { // else it is on its way already
-		sent = s.command(ctx, f.family, c.Outlet, f.family.command(c.On), true)
+	if before == device.Moving(c.On) { // it is on its way already, unless the device has lost that
+		after, err := s.settle(ctx, f.family, c)
+		if err != nil || after != before {
+			return s.conclude(c, before, after, attempt{}, err)
+		}
 	}
+	sent := s.command(ctx, f.family, c.Outlet, f.family.command(c.On), true)
 	after, err := s.settle(ctx, f.family, c)
 	return s.conclude(c, before, after, sent, err)
 }

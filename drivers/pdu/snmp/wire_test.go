@@ -165,6 +165,34 @@ func TestLogins(t *testing.T) {
 	}
 }
 
+// TestStuckCommand gives an outlet whose command pends for ever another one,
+// once the fault is gone: nothing else frees it.
+func TestStuckCommand(t *testing.T) {
+	t.Parallel()
+	cfg := labConfig(labpdu.RPDU2)
+	cfg.On = true
+	agent, address := startPDU(t, cfg)
+	pdu := startHost(t).PDU("pdu-snmp", host.Target{Address: address, Config: json.RawMessage(logins()["v2c"]), Name: "lab"})
+	set := func(op string) device.State {
+		t.Helper()
+		result, err := pdu.Set(t.Context(), host.Change{Outlet: "2", On: false, OperationID: op})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.After
+	}
+	agent.Fail(2, labpdu.Stuck)
+	for _, op := range []string{"one", "two"} {
+		if got := set(op); got != device.StatePendingOff {
+			t.Errorf("stuck: %v after change %s", got, op)
+		}
+	}
+	agent.Fail(2, labpdu.Healthy)
+	if got := set("three"); got != device.StateOff || agent.Outlet(2) {
+		t.Errorf("healthy again: %v, relay on %v", got, agent.Outlet(2))
+	}
+}
+
 // TestForeign tells what a device is that the driver does not know.
 func TestForeign(t *testing.T) {
 	t.Parallel()
