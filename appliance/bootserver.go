@@ -48,9 +48,12 @@ type scripter struct {
 
 // agentArgs are the kernel parameters of every netboot agent. A serial console
 // of 115,200 baud would take seconds to print what the kernel says of itself,
-// and the kernel's tests of its ciphers another: nothing here depends on those.
+// and the kernel's tests of its ciphers another: nothing here depends on those,
+// nor on what is left out (key derivation and encrypted keys, which also wait for
+// the whole initramfs; kprobe events; compressed swap): half a second in QEMU.
 // A kernel that panics restarts the machine rather than wait for a person.
-var agentArgs = [...]string{"quiet", "loglevel=4", "panic=10", "cryptomgr.notests"}
+var agentArgs = [...]string{"quiet", "loglevel=4", "panic=10", "cryptomgr.notests",
+	"initcall_blacklist=crypto_kdf108_init,init_encrypted,init_kprobe_trace,init_zswap"}
 
 // waitFor is how long a machine that has nothing to boot waits before it asks
 // again: it is then taken into use without a power cycle.

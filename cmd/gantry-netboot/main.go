@@ -55,6 +55,11 @@ func first(ctx context.Context) error {
 	if err := pid1.MountEarly(); err != nil {
 		log.Error("mounting failed; going on", "err", err)
 	}
+	// The archive has no modprobe: while the kernel starts it would be run a dozen
+	// times, for modules that nobody has, a tenth of a second each in QEMU.
+	if err := os.Symlink(self, "/sbin/modprobe"); err != nil {
+		log.Error("the kernel cannot ask for modules; going on", "err", err)
+	}
 	return pid1.Run(ctx, pid1.Config{
 		Agent: self, AgentName: agentName, Console: os.Stderr, Tell: tell,
 		TellWithin: tellWithin, RebootAfter: rebootAfter, Log: log,

@@ -95,14 +95,16 @@ const diskWait = 20 * time.Second
 // chooseDisk picks the disk for the image and frees it from what may hold it. A
 // disk that would do may still be spinning up, so it looks again for a while.
 func (d Devices) chooseDisk(ctx context.Context, s *job.DeploySpec) (job.Disk, error) {
+	settled := make(chan struct{})
+	go func() { defer close(settled); d.settle(ctx) }()
 	m, err := write.FetchManifest(ctx, d.request(s, nil))
+	<-settled
 	if err != nil {
 		return job.Disk{}, err
 	}
 	if err := fitsFirmware(m.Meta.Firmware); err != nil {
 		return job.Disk{}, err
 	}
-	d.settle(ctx)
 	limit := time.Now().Add(diskWait)
 	for {
 		disks := inspect.Disks(os.DirFS("/"))

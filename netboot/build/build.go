@@ -164,7 +164,6 @@ func agentRecords(agent []byte) []cpio.Record {
 		cpio.StaticFile("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644),
 		cpio.StaticFile("etc/group", "root:x:0:\ndisk:x:6:\n", 0o644),
 		cpio.StaticFile("init", string(agent), 0o755),
-		cpio.Symlink("sbin/modprobe", "/init"),
 	}
 }
 
