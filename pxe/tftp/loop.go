@@ -27,6 +27,7 @@ type loop struct {
 	wake     int // eventfd
 	sessions map[int32]*session
 	readers  sync.WaitGroup
+	once     sync.Once // of release: a number that is closed twice is another's by then
 
 	mu     sync.Mutex // guards events and closed
 	events []event
@@ -58,9 +59,12 @@ func (l *loop) watch(op, fd int, events uint32) error {
 	return nil
 }
 
+// release frees the loop's descriptors; again is no harm.
 func (l *loop) release() {
-	unix.Close(l.wake)
-	unix.Close(l.poller.epoll)
+	l.once.Do(func() {
+		unix.Close(l.wake)
+		unix.Close(l.poller.epoll)
+	})
 }
 
 // post hands news to the loop; false if the loop has ended.

@@ -89,12 +89,16 @@ func (s *Server) prepare(fd int, network string) error {
 // Addr is the address that requests are received on.
 func (s *Server) Addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
-// Close frees what New opened, if Serve was never called.
+// Close frees what New opened. After Serve has returned it does nothing, so that
+// it can be deferred; while Serve runs it must not be called.
 func (s *Server) Close() error {
 	for _, l := range s.loops {
 		l.release()
 	}
-	return s.conn.Close()
+	if err := s.conn.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // Serve answers requests until ctx ends, then ends all transfers, waits for
