@@ -36,6 +36,8 @@ var arrows = map[string]map[string]string{
 	"store":   {},
 	"lab":     {"netboot/job": "the soak's machines speak the agent's protocol"},
 
+	"lab/soak": {"netboot/job": "its machines speak the agent's protocol", "netboot/agent": "with the agent's own client and worker", "netboot/write": "and its own image writer: an imitation would hide their faults"},
+
 	// A program that measures a folder may use who uses it.
 	"images/bench": {"netboot/write": "the writer is what is measured", "netboot/job": "its request's words"},
 }

@@ -57,7 +57,7 @@ func wantRight(t *testing.T, p *pod, name, hostname string) {
 // deployment ends as if nothing had been.
 func TestApplianceDies(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, "ak", "boot: 2m, verify: 3m, agent_lost: 20s", machine.Spec{Name: "m1", CPUs: 1, MemoryMiB: 768})
+	p := newPod(t, "ak", "boot: 2m, verify: 3m, agent_lost: 20s", small("m1"))
 	p.importMini(t)
 	p.accept(t, "m1")
 	var killed []string
@@ -93,7 +93,7 @@ func TestApplianceDies(t *testing.T) {
 func TestMachineDies(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, "mk", "boot: 45s, verify: 45s, agent_lost: 10s",
-		machine.Spec{Name: "m1", CPUs: 1, MemoryMiB: 768}, machine.Spec{Name: "m2", CPUs: 1, MemoryMiB: 768})
+		small("m1"), small("m2"))
 	p.importMini(t)
 	t.Run("machines", func(t *testing.T) {
 		t.Run("early", func(t *testing.T) {

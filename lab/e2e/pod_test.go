@@ -180,3 +180,8 @@ func (p *pod) wantAlert(t *testing.T, name, code string) {
 
 // outlet is the number of the one outlet that feeds a machine.
 func (p *pod) outlet(name string) int { return p.Machine(name).Spec().Outlets[0] }
+
+// small is a machine that is quickly wiped and read back.
+func small(name string) machine.Spec {
+	return machine.Spec{Name: name, CPUs: 1, MemoryMiB: 768, Disks: []machine.Disk{{Bytes: 512 << 20}}}
+}

@@ -19,7 +19,7 @@ import (
 // and the machine that was to is wiped and free again.
 func TestAlteredImage(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, "fl", "boot: 2m, verify: 2m", machine.Spec{Name: "m1", CPUs: 1, MemoryMiB: 768})
+	p := newPod(t, "fl", "boot: 2m, verify: 2m", small("m1"))
 	img := p.importMini(t)
 	path := filepath.Join(p.Config().StateDir, "appliance", "images", "images", img.Digest, "data")
 	flip(t, path)
