@@ -23,7 +23,7 @@ type event struct {
 // loop runs the transfers that were given to it, on one goroutine.
 type loop struct {
 	srv      *Server
-	poller   poller
+	epoll    int
 	wake     int // eventfd
 	sessions map[int32]*session
 	readers  sync.WaitGroup
@@ -44,7 +44,7 @@ func newLoop(srv *Server) (*loop, error) {
 		unix.Close(ep)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	l := &loop{srv: srv, poller: poller{epoll: ep}, wake: wake, sessions: map[int32]*session{}}
+	l := &loop{srv: srv, epoll: ep, wake: wake, sessions: map[int32]*session{}}
 	if err := l.watch(unix.EPOLL_CTL_ADD, wake, unix.EPOLLIN); err != nil {
 		l.release()
 		return nil, err
@@ -53,7 +53,7 @@ func newLoop(srv *Server) (*loop, error) {
 }
 
 func (l *loop) watch(op, fd int, events uint32) error {
-	if err := unix.EpollCtl(l.poller.epoll, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}); err != nil {
+	if err := unix.EpollCtl(l.epoll, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
 	return nil
@@ -63,7 +63,7 @@ func (l *loop) watch(op, fd int, events uint32) error {
 func (l *loop) release() {
 	l.once.Do(func() {
 		unix.Close(l.wake)
-		unix.Close(l.poller.epoll)
+		unix.Close(l.epoll)
 	})
 }
 
@@ -107,7 +107,7 @@ func (l *loop) run() error {
 		if len(l.sessions) > 0 {
 			timeout = int(tickEvery.Milliseconds())
 		}
-		n, err := l.poller.wait(events, timeout)
+		n, err := unix.EpollWait(l.epoll, events, timeout)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			l.abandon()
 			return fmt.Errorf("epoll_wait: %w", err)
@@ -115,7 +115,7 @@ func (l *loop) run() error {
 		now := time.Now()
 		for _, e := range events[:max(n, 0)] {
 			if int(e.Fd) == l.wake {
-				if !l.takeEvents(now) {
+				if !l.takeEvents() {
 					l.abandon()
 					return nil
 				}
@@ -131,7 +131,7 @@ func (l *loop) run() error {
 }
 
 // takeEvents handles what was posted; false when the loop is to end.
-func (l *loop) takeEvents(now time.Time) bool {
+func (l *loop) takeEvents() bool {
 	var drain [8]byte
 	_, _ = unix.Read(l.wake, drain[:])
 	l.mu.Lock()
@@ -143,7 +143,7 @@ func (l *loop) takeEvents(now time.Time) bool {
 		case closed && e.page == nil && e.err == nil:
 			l.end(e.session, errShutdown)
 		case e.page == nil && e.err == nil:
-			l.adopt(e.session, now)
+			l.adopt(e.session)
 		default:
 			l.pageRead(e)
 		}
@@ -151,13 +151,13 @@ func (l *loop) takeEvents(now time.Time) bool {
 	return !closed
 }
 
-func (l *loop) adopt(s *session, now time.Time) {
+func (l *loop) adopt(s *session) {
 	l.sessions[int32(s.sock.fd)] = s
 	if err := l.watch(unix.EPOLL_CTL_ADD, s.sock.fd, unix.EPOLLIN); err != nil {
 		l.end(s, err)
 		return
 	}
-	l.after(s, s.begin(now, &l.srv.cfg))
+	l.after(s, nil)
 }
 
 func (l *loop) pageRead(e event) {
@@ -280,6 +280,6 @@ func (l *loop) abandon() {
 		l.end(s, errShutdown)
 	}
 	l.readers.Wait()
-	l.takeEvents(time.Now())
+	l.takeEvents()
 	l.release()
 }

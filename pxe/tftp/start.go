@@ -3,9 +3,11 @@ package tftp
 import (
 	"context"
 	"net/netip"
+	"time"
 )
 
-// start opens the file and the socket, and reads the first page.
+// start opens the file and the socket, reads the first page, and sends the first
+// packets: here and not in the loop, which would have to be woken up first.
 func (s *Server) start(ctx context.Context, req request, peer netip.AddrPort, local netip.Addr) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.OpenTimeout)
 	defer cancel()
@@ -16,6 +18,10 @@ func (s *Server) start(ctx context.Context, req request, peer netip.AddrPort, lo
 	session, err := s.negotiate(req, f, peer, local)
 	if err != nil {
 		f.Close()
+		return nil, err
+	}
+	if err := session.begin(time.Now(), &s.cfg); err != nil {
+		session.discard()
 		return nil, err
 	}
 	return session, nil
