@@ -21,7 +21,11 @@ import (
 // site's page, and requests under a name that is not this host's (DNS
 // rebinding). It also bounds what pages may do.
 func guard(next http.Handler) http.Handler {
-	protected := http.NewCrossOriginProtection().Handler(next)
+	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, http.StatusForbidden, "this request comes from another site's page")
+	}))
+	protected := origin.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !localName(r.Host) && r.TLS == nil {
 			writeProblem(w, http.StatusMisdirectedRequest, fmt.Sprintf("host %q is not this appliance; use localhost", r.Host))
@@ -106,6 +110,9 @@ func ReadTokens(path string) (Tokens, error) {
 		sum, err := hex.DecodeString(fields[len(fields)-1])
 		if len(fields) != 2 || err != nil || len(sum) != 32 {
 			return nil, fmt.Errorf("tokens: %s line %d: want NAME and the token's SHA-256 in hex", path, n)
+		}
+		if [32]byte(sum) == sha256.Sum256(nil) {
+			return nil, fmt.Errorf("tokens: %s line %d: this is the SHA-256 of nothing, which everybody has", path, n)
 		}
 		t[[32]byte(sum)] = fields[0]
 	}

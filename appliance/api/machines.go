@@ -39,7 +39,9 @@ func (s *Server) machines(api huma.API) {
 		})
 	huma.Register(api, op(http.MethodGet, "/v1/machines/{id}", "show-machine", "Show a machine", "machines", 200),
 		func(ctx context.Context, in *MachineIn) (*machineOut, error) { return s.shown(ctx, in.ID) })
-	huma.Register(api, op(http.MethodPost, "/v1/inventory", "import-inventory", "Import an inventory file (YAML)", "machines", 200),
+	inventory := op(http.MethodPost, "/v1/inventory", "import-inventory", "Import an inventory file (YAML)", "machines", 200)
+	inventory.MaxBodyBytes = asset.MaxFile
+	huma.Register(api, inventory,
 		func(ctx context.Context, in *struct {
 			RawBody []byte `contentType:"application/yaml"`
 		}) (*struct{ Body asset.Imported }, error) {

@@ -43,15 +43,15 @@ type FileFeed struct {
 	Outlet string `yaml:"outlet" json:"outlet"`
 }
 
-// maxFile bounds an inventory file: 10,000 machines fit well within it.
-const maxFile = 8 << 20
+// MaxFile bounds an inventory file, in bytes: 10,000 machines fit well within it.
+const MaxFile = 8 << 20
 
 // ParseFile reads an inventory file. Unknown keys are errors that name the
 // line, and do not quote the file, which has secrets in it. It checks what the file alone can tell: names, addresses, and that
 // nothing is claimed twice.
 func ParseFile(b []byte) (*File, error) {
-	if len(b) > maxFile {
-		return nil, fmt.Errorf("inventory file: %d bytes, at most %d are read", len(b), maxFile)
+	if len(b) > MaxFile {
+		return nil, fmt.Errorf("inventory file: %d bytes, at most %d are read", len(b), MaxFile)
 	}
 	var f File
 	if err := yamlfile.Decode(b, &f, false); err != nil {

@@ -87,7 +87,7 @@ func TestParseFileRefused(t *testing.T) {
 		"PDU twice":            {"pdus: [{name: p1, driver: d, address: a}, {name: p1, driver: d, address: a}]", []string{"pdus[1]", "twice"}},
 		"PDU without a driver": {"pdus: [{name: p1, address: a}]", []string{"p1", "driver and address"}},
 		"PDU without a name":   {"pdus: [{driver: d, address: a}]", []string{"pdus[0]"}},
-		"too large":            {strings.Repeat("#", maxFile+1), []string{"bytes, at most"}},
+		"too large":            {strings.Repeat("#", MaxFile+1), []string{"bytes, at most"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, err := ParseFile([]byte(c.file))
