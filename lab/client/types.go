@@ -2,6 +2,7 @@ package client
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/gantry-pod/gantry/netboot/job"
 )
@@ -38,6 +39,8 @@ type Request struct {
 	Cancelling bool     `json:"cancelling"`
 	Steps      []Step   `json:"steps"`
 	Error      *Problem `json:"error"`
+	// EndedAt is when it ended; zero until then.
+	EndedAt time.Time `json:"ended"`
 }
 
 // Ended says whether nothing more will happen to the request.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gantry-pod/gantry/lab/client"
@@ -70,6 +71,10 @@ func (p *pod) checkMachines(ctx context.Context) {
 	if err != nil {
 		p.violate("the machines cannot be listed: %v", err)
 	}
+	alerts, err := p.api.Alerts(ctx)
+	if err != nil {
+		p.violate("the alerts cannot be listed: %v", err)
+	}
 	for _, c := range p.complaints(ctx) {
 		p.violate("at rest: %s", c)
 	}
@@ -88,6 +93,9 @@ func (p *pod) checkMachines(ctx context.Context) {
 		case "broken":
 			if m.Status.Reason == "" {
 				p.violate("machine %s is broken and nothing says why", m.ID)
+			}
+			if !slices.ContainsFunc(alerts, func(a client.Alert) bool { return a.Subject == "machine/"+m.ID }) {
+				p.violate("machine %s is broken (%s) and nobody was alerted", m.ID, m.Status.Reason)
 			}
 		case "maintenance", "discovered":
 		default:
@@ -152,8 +160,25 @@ func (p *pod) bringBack(ctx context.Context) {
 	}
 }
 
+// noteFailed remembers that the systems of deployments that did not succeed must
+// not start after their end.
+func (p *pod) noteFailed(ctx context.Context) {
+	list, err := p.api.Requests(ctx, "", 1000)
+	if err != nil {
+		p.violate("requests: %v", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range list {
+		if r.Kind == "deploy" && r.Ended() && r.Status != "done" {
+			p.released[r.ID] = r.EndedAt
+		}
+	}
+}
+
 // checkEvents looks at what the machines wrote down.
-func (p *pod) checkEvents() {
+func (p *pod) checkEvents(ctx context.Context) {
+	p.noteFailed(ctx)
 	for _, s := range p.rack.slots {
 		s.mu.Lock()
 		if s.trouble != nil {
@@ -168,7 +193,7 @@ func (p *pod) checkEvents() {
 			case e.What == sim.Intruded:
 				p.violate("machine %s got in with %s", s.spec.Name, e.Detail)
 			case e.What == sim.StartedDisk && !released.IsZero() && e.At.After(released):
-				p.violate("machine %s started instance %s at %s, released at %s", s.spec.Name, e.Instance, e.At, released)
+				p.violate("machine %s started instance %s at %s, released or failed at %s", s.spec.Name, e.Instance, e.At, released)
 			}
 		}
 	}

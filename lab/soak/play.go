@@ -70,7 +70,7 @@ func (p *pod) play(ctx context.Context, events []event) (tally, error) {
 	if len(p.broken) == 0 {
 		p.bringBack(ctx)
 	}
-	p.checkEvents()
+	p.checkEvents(ctx)
 	return total, ctx.Err()
 }
 
