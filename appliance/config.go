@@ -1,15 +1,11 @@
 package appliance
 
 import (
-	"errors"
 	"fmt"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/gantry-pod/gantry/appliance/asset"
 	"github.com/gantry-pod/gantry/appliance/boot"
 	"github.com/gantry-pod/gantry/appliance/yamlfile"
 )
@@ -22,7 +18,7 @@ type Config struct {
 	// StateDir holds everything that must survive: the store, the images, the
 	// machines' logs and the keys.
 	StateDir string `yaml:"state_dir"`
-	// RunDir holds sockets; at most 60 bytes long.
+	// RunDir holds sockets; at most 52 bytes long, as their paths are bounded.
 	RunDir string `yaml:"run_dir"`
 	// Provisioning is the network that machines boot from.
 	Provisioning Provisioning `yaml:"provisioning"`
@@ -150,6 +146,12 @@ type Times struct {
 // Duration is a time.Duration in Go's notation, such as 90s or 2h.
 type Duration time.Duration
 
+// minLease is the shortest lease of an installed system that makes sense.
+const minLease = time.Minute
+
+// String is Go's notation.
+func (d Duration) String() string { return time.Duration(d).String() }
+
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *Duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
@@ -187,7 +189,7 @@ func ReadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	base := filepath.Dir(path)
-	for _, p := range []*string{&c.StateDir, &c.RunDir, &c.API.Socket, &c.Drivers.Dir, &c.Netboot.Dir, &c.Netboot.Loaders, &c.Inventory} {
+	for _, p := range c.paths() {
 		if *p == "" || filepath.IsAbs(*p) {
 			continue
 		}
@@ -201,73 +203,17 @@ func ReadConfig(path string) (Config, error) {
 	return c, nil
 }
 
-// Validate says everything that is wrong with c.
-func (c *Config) Validate() error {
-	var errs []error
-	bad := func(key, format string, args ...any) { errs = append(errs, fmt.Errorf(key+": "+format, args...)) }
-	if err := asset.CheckName("pod", c.Pod); err != nil {
-		bad("pod", "%w", err)
-	}
-	p := c.Provisioning
-	switch {
-	case (p.Device == "") == (p.Parent == ""):
-		bad("provisioning", "give either device, or parent and vlan")
-	case p.Parent != "" && (p.VLAN < 1 || p.VLAN > 4094):
-		bad("provisioning.vlan", "%d is not from 1 to 4094 (IEEE 802.1Q)", p.VLAN)
-	}
-	prefix, err := netip.ParsePrefix(p.Address)
-	if err != nil || !prefix.Addr().Is4() {
-		bad("provisioning.address", "%q is not an IPv4 address with a prefix length, such as 10.0.4.1/24", p.Address)
-		return errors.Join(errs...)
-	}
-	for key, s := range map[string]string{"dhcp.machines": c.DHCP.Machines, "dhcp.pool": c.DHCP.Pool} {
-		if s == "" && (key == "dhcp.pool" || c.DHCP.Proxy) {
-			continue
-		}
-		r, err := parseRange(s)
-		if err != nil {
-			bad(key, "%w", err)
-		} else if !prefix.Contains(r[0]) || !prefix.Contains(r[1]) {
-			bad(key, "%s is not within %s", s, prefix.Masked())
-		} else if r[0].Compare(prefix.Addr()) <= 0 && prefix.Addr().Compare(r[1]) <= 0 {
-			bad(key, "%s contains the appliance's own address", s)
-		}
-	}
-	for i, s := range append(append([]string{}, c.DHCP.DNS...), c.DHCP.NTP...) {
-		if _, err := netip.ParseAddr(s); err != nil {
-			bad("dhcp.dns, dhcp.ntp", "entry %d: %q is not an address", i+1, s)
-		}
-	}
-	switch c.Discovery {
-	case boot.DiscoverInspect, boot.DiscoverRecord, boot.DiscoverIgnore:
-	default:
-		bad("discovery", "%q is not inspect, record or ignore", c.Discovery)
+// paths are all paths of c, which may be relative to its file.
+func (c *Config) paths() []*string {
+	list := []*string{&c.StateDir, &c.RunDir, &c.API.Socket, &c.Drivers.Dir, &c.Netboot.Dir, &c.Netboot.Loaders, &c.Inventory}
+	if t := c.API.TLS; t != nil {
+		list = append(list, &t.Cert, &t.Key, &t.Tokens)
 	}
 	if w := c.Alerts.Webhook; w != nil {
-		if u, err := url.Parse(w.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			bad("alerts.webhook.url", "%q is not an http or https URL", w.URL)
-		}
+		list = append(list, &w.KeyFile)
 	}
-	if m := c.Alerts.SMTP; m != nil && (m.Server == "" || m.From == "" || len(m.To) == 0) {
-		bad("alerts.smtp", "server, from and to are required")
+	if m := c.Alerts.SMTP; m != nil {
+		list = append(list, &m.PasswordFile)
 	}
-	if t := c.API.TLS; t != nil && (t.Listen == "" || t.Cert == "" || t.Key == "" || t.Tokens == "") {
-		bad("api.tls", "listen, cert, key and tokens are required")
-	}
-	return errors.Join(errs...)
-}
-
-// parseRange reads FIRST-LAST.
-func parseRange(s string) (r [2]netip.Addr, err error) {
-	for i := range s {
-		if s[i] != '-' {
-			continue
-		}
-		first, err1 := netip.ParseAddr(s[:i])
-		last, err2 := netip.ParseAddr(s[i+1:])
-		if err1 == nil && err2 == nil && first.Is4() && last.Is4() && first.Compare(last) <= 0 {
-			return [2]netip.Addr{first, last}, nil
-		}
-	}
-	return r, fmt.Errorf("%q is not a range of IPv4 addresses FIRST-LAST", s)
+	return list
 }
