@@ -51,10 +51,37 @@ func (p *pod) act(ctx context.Context, n int, e event) error {
 		p.PDU().Fail(s.outlet, labpdu.Stuck)
 	case "cancel":
 		return p.cancel(ctx, s.spec.Name)
+	case "use":
+		return p.use(ctx, s.spec.Name, n, e.Count)
 	default:
 		return p.request(ctx, s.spec.Name, e.What, fmt.Sprintf("event-%d", n))
 	}
 	return nil
+}
+
+// uses are what suits a machine in a state.
+var uses = map[string][]string{
+	"available": {"deploy"}, "active": {"release", "restart", "rescue", "stop", "start"}, "rescue": {"unrescue", "release"},
+	"maintenance": {"restore"}, "broken": {"release", "maintain", "release"}, "discovered": {"inspect"},
+}
+
+// use asks of a machine what suits it as it stands, one of several by choice.
+func (p *pod) use(ctx context.Context, name string, n, choice int) error {
+	var state string
+	_, err := p.answered(ctx, func(ctx context.Context) (client.Request, error) {
+		m, err := p.api.Machine(ctx, name)
+		if m.Lock == "" {
+			state = m.Status.State
+		}
+		return client.Request{}, err
+	})
+	verbs := uses[state]
+	if err != nil || len(verbs) == 0 {
+		return err
+	}
+	verb := verbs[choice%len(verbs)]
+	p.say("    %s is %s: %s", name, state, verb)
+	return p.request(ctx, name, verb, fmt.Sprintf("event-%d", n))
 }
 
 func (p *pod) actOnPod(ctx context.Context, e event) error {

@@ -42,7 +42,8 @@ var chances = []struct {
 	pod   bool   // no machine of its own
 	mend  string // what ends it
 }{
-	{"deploy", 30, false, ""}, {"release", 14, false, ""}, {"restart", 8, false, ""}, {"stop", 3, false, ""},
+	{"use", 60, false, ""}, // what suits the machine as it stands; the others are mostly refused
+	{"deploy", 10, false, ""}, {"release", 8, false, ""}, {"restart", 5, false, ""}, {"stop", 3, false, ""},
 	{"start", 3, false, ""}, {"rescue", 4, false, ""}, {"unrescue", 4, false, ""}, {"inspect", 3, false, ""},
 	{"maintain", 2, false, ""}, {"restore", 3, false, ""}, {"cancel", 8, false, ""},
 
@@ -77,7 +78,7 @@ func generate(seed uint64, machines, n int) (list []event) {
 			if pick -= c.share; pick >= 0 {
 				continue
 			}
-			e := event{After: upTo(300 * time.Millisecond), What: c.what, For: upTo(5 * time.Second), Count: 1 + rnd.IntN(4)}
+			e := event{After: upTo(300 * time.Millisecond), What: c.what, For: upTo(5 * time.Second), Count: 1 + rnd.IntN(5)}
 			if !c.pod {
 				e.Machine = 1 + rnd.IntN(machines)
 			}
@@ -96,7 +97,7 @@ func (e event) needed() event {
 	switch e.What {
 	case "silent", "kill-appliance", "pdu-slow":
 		e.Count = 0
-	case "lose", "double", "pdu-lose-replies", "pdu-lose-set-replies":
+	case "use", "lose", "double", "pdu-lose-replies", "pdu-lose-set-replies":
 		e.For = 0
 	default:
 		e.For, e.Count = 0, 0
