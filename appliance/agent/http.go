@@ -81,8 +81,13 @@ func (s *Service) serveJob(w http.ResponseWriter, r *http.Request, b Boot) {
 }
 
 func (s *Service) serveReport(w http.ResponseWriter, r *http.Request, b Boot) {
-	var rep job.Report
-	if err := readJSON(w, r, maxReport, &rep); err != nil {
+	var raw any
+	if err := readJSON(w, r, maxReport, &raw); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	rep, err := cleanReport(raw)
+	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
@@ -156,6 +161,7 @@ func badBody(err error) error {
 
 func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
+	d.UseNumber()
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("%s: %w", r.URL.Path, badBody(err))
 	}
@@ -163,6 +169,34 @@ func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 		return fmt.Errorf("%s: body goes on after its end: %w", r.URL.Path, errBad)
 	}
 	return nil
+}
+
+// cleanReport makes a report of what a machine sent, with every text in it safe
+// to show on a terminal: disks, neighbours and the agent may call themselves
+// anything.
+func cleanReport(raw any) (r job.Report, err error) {
+	b, err := json.Marshal(cleanAll(raw))
+	if err != nil {
+		return r, err
+	}
+	err = badBody(json.Unmarshal(b, &r))
+	return r, err
+}
+
+func cleanAll(v any) any {
+	switch v := v.(type) {
+	case string:
+		return clean(v)
+	case []any:
+		for i := range v {
+			v[i] = cleanAll(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = cleanAll(v[k])
+		}
+	}
+	return v
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

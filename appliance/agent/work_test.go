@@ -338,3 +338,28 @@ func TestUnknownJob(t *testing.T) {
 		}
 	})
 }
+
+// TestReportsAreClean: nothing that a machine says of itself can act on the
+// terminal that shows it, and its numbers arrive as they were.
+func TestReportsAreClean(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		session := b.begin()
+		end := b.do(t.Context(), job.Job{ID: "j1", Kind: job.Inspect})
+		synctest.Wait()
+		r := final(1)
+		r.Phase, r.Message = "in\x1b[2Jspect", "a\nb"
+		r.Result.Inventory.Memory = 1<<62 + 1
+		r.Result.Inventory.Disks = []job.Disk{{Model: "\x1b]0;x\x07disk", Bytes: 1<<53 + 1}}
+		r.Result.Inventory.NICs = []job.Link{{Neighbours: []job.Neighbour{{SystemName: "sw\u009b1"}}}}
+		b.report(session, "j1", r)
+		o := <-end
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		inv := o.result.Inventory
+		if inv.Memory != 1<<62+1 || inv.Disks[0].Bytes != 1<<53+1 || inv.Disks[0].Model != "·]0;x·disk" || inv.NICs[0].Neighbours[0].SystemName != "sw·1" ||
+			!slices.Equal(o.saw, []string{"in·[2Jspect"}) {
+			t.Errorf("%+v, saw %q", inv, o.saw)
+		}
+	})
+}
