@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -148,8 +150,14 @@ func completeSpec(spec *deploy.Spec, keyFiles []string, userData, layout string)
 		if err != nil {
 			return err
 		}
-		if err := yaml.UnmarshalWithOptions(b, &spec.Layout, yaml.UseJSONUnmarshaler(), yaml.DisallowUnknownField()); err != nil {
+		j, err := yaml.YAMLToJSON(b) // its keys are those of the API
+		if err != nil {
 			return fmt.Errorf("layout %s: %s", layout, yaml.FormatError(err, false, true))
+		}
+		d := json.NewDecoder(bytes.NewReader(j))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&spec.Layout); err != nil {
+			return fmt.Errorf("layout %s: %w", layout, err)
 		}
 	}
 	return nil

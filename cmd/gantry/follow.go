@@ -35,6 +35,10 @@ func (a *app) follow(ctx context.Context, c *client, r api.Request) error {
 			fmt.Fprintf(a.err, "stopped looking; the request goes on. See it with: gantry request show %s\n", r.ID)
 			return ctx.Err()
 		}
+		if code := exitCode(ctx, err); code == exitRefused || code == exitNotFound {
+			v.clear()
+			return err // asking again changes nothing
+		}
 		select { // the appliance may be restarting; the request survives that
 		case <-ctx.Done():
 		case <-time.After(time.Second):

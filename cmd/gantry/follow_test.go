@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gantry-pod/gantry/appliance/api"
+	"github.com/gantry-pod/gantry/appliance/change"
+)
+
+var t0 = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// appliance serves an API on a Unix socket, where the command finds it.
+func appliance(t *testing.T, h http.Handler) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(h)
+	s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	t.Cleanup(s.Close)
+	t.Setenv("GANTRY_SOCKET", path)
+	t.Setenv("GANTRY_SERVER", "")
+}
+
+// request is a deployment as it stands after some seconds.
+func request(status change.Status, steps ...change.Step) api.Request {
+	return api.Request{Request: change.Request{ID: "r1", Kind: change.Deploy, Machine: "m1", Status: status, Created: t0, Ended: t0.Add(30 * time.Second), Steps: steps}}
+}
+
+func doneStep(name string, from, to int) change.Step {
+	return change.Step{Name: name, Status: change.Done, Attempt: 1, Began: t0.Add(time.Duration(from) * time.Second), Ended: t0.Add(time.Duration(to) * time.Second)}
+}
+
+// events answers a deploy and then streams what each connection is given.
+func events(t *testing.T, streams ...[]api.Request) http.Handler {
+	var n atomic.Int32
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/machines/m1/deploy", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		_ = json.NewEncoder(w).Encode(request(change.Queued))
+	})
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
+		i := int(n.Add(1)) - 1
+		if i >= len(streams) || r.URL.Query().Get("machine") != "m1" {
+			t.Errorf("connection %d to %s", i, r.URL)
+			return
+		}
+		fmt.Fprint(w, ": still here\n\nevent: machine\ndata: {\"id\":\"m1\"}\n\n")
+		for _, q := range streams[i] {
+			b, err := json.Marshal(q)
+			if err != nil {
+				t.Error(err)
+			}
+			fmt.Fprintf(w, "event: request\ndata: %s\n\n", b)
+		}
+	})
+	return mux
+}
+
+const key = "ssh-ed25519 AAAA me"
+
+// TestFollow shows each step once, over a stream that breaks and without a
+// terminal, and ends as the request does.
+func TestFollow(t *testing.T) {
+	other := request(change.Failed)
+	other.ID = "r0"
+	boot, image := doneStep("boot", 0, 10), doneStep("image", 10, 25)
+	image.Phases = []change.Phase{{Name: "write", Began: t0.Add(10 * time.Second), Ended: t0.Add(20 * time.Second)}}
+	appliance(t, events(t,
+		[]api.Request{other, request(change.Running, boot)},
+		[]api.Request{request(change.Running, boot, image), request(change.Done, boot, image)}))
+	code, stdout, stderr := gantry(t, "machine", "deploy", "m1", "--image", "debian", "--ssh-key", key)
+	want := `    10.0 s  m1: boot                            10.0 s  
+    20.0 s  m1: image: write                    10.0 s  
+    25.0 s  m1: image                           15.0 s  
+deploy of machine m1: done in 30.0 s
+`
+	if d := cmp.Diff(want, stderr); d != "" || code != exitOK || stdout != "" {
+		t.Errorf("exit code %d, stdout %q, stderr:\n%s", code, stdout, d)
+	}
+}
+
+func TestFollowFailure(t *testing.T) {
+	failed := doneStep("boot", 0, 10)
+	failed.Status, failed.Error = change.Failed, &change.Problem{Detail: "no light"}
+	r := request(change.Failed, failed)
+	r.Error = &change.Problem{Code: "no-boot", Detail: "machine m1 is dark", Action: "look at it"}
+	appliance(t, events(t, []api.Request{r}))
+	code, stdout, stderr := gantry(t, "machine", "deploy", "m1", "--image", "debian", "--ssh-key", key, "-o", "json")
+	var got api.Request
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || got.ID != "r1" {
+		t.Errorf("stdout %q: %v", stdout, err)
+	}
+	for _, w := range []string{"FAILED: no light", "m1 failed: machine m1 is dark", "what to do: look at it"} {
+		if code != exitFailed || !strings.Contains(stderr, w) {
+			t.Errorf("exit code %d, stderr %q does not say %q", code, stderr, w)
+		}
+	}
+}
+
+func TestDetach(t *testing.T) {
+	appliance(t, events(t))
+	if code, stdout, _ := gantry(t, "machine", "deploy", "m1", "--image", "debian", "--ssh-key", key, "--detach"); code != exitOK || stdout != "r1\n" {
+		t.Errorf("exit code %d, %q", code, stdout)
+	}
+}
+
+// TestFollowRefused: a stream that is refused for good is not asked for again.
+func TestFollowRefused(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.Handle("POST /v1/machines/m1/deploy", events(t))
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"detail":"no"}`, http.StatusForbidden) })
+	appliance(t, mux)
+	if code, _, stderr := gantry(t, "machine", "deploy", "m1", "--image", "debian", "--ssh-key", key); code != exitRefused {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+}
+
+// TestAnswers: what the appliance answers is the exit code and the message.
+func TestAnswers(t *testing.T) {
+	for status, want := range map[int]int{404: exitNotFound, 409: exitRefused, 401: exitRefused, 403: exitRefused, 422: exitRefused, 500: exitFailed, 502: exitFailed} {
+		appliance(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			fmt.Fprint(w, `{"detail":"why not","errors":[{"message":"too long","location":"body.hostname"}]}`)
+		}))
+		if code, _, stderr := gantry(t, "machine", "show", "m1"); code != want || !strings.Contains(stderr, "why not; hostname: too long") {
+			t.Errorf("answered %d: exit code %d, %q", status, code, stderr)
+		}
+	}
+	appliance(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) }))
+	if code, _, stderr := gantry(t, "machine", "show", "m1"); code != exitFailed || !strings.Contains(stderr, "502") {
+		t.Errorf("no problem: exit code %d, %q", code, stderr)
+	}
+	t.Setenv("GANTRY_SOCKET", filepath.Join(t.TempDir(), "none"))
+	if code, _, stderr := gantry(t, "machine", "show", "m1"); code != exitUnreachable || !strings.Contains(stderr, "start gantry-appliance") {
+		t.Errorf("nobody there: exit code %d, %q", code, stderr)
+	}
+}
+
+// TestViewerOnTerminal: one live line that is replaced, and is gone when a step
+// has ended.
+func TestViewerOnTerminal(t *testing.T) {
+	var out bytes.Buffer
+	v := &viewer{out: &out, tty: true, shown: map[string]bool{}}
+	r := request(change.Running)
+	r.Progress = &change.Progress{Step: "image", Phase: "write", Done: 512 << 20, Total: 1 << 30, Rate: 100 << 20, Remaining: 5.4}
+	v.show(r)
+	v.show(request(change.Done, doneStep("image", 0, 25)))
+	want := "\r\x1b[K  image: write       [███████████████···············]  50 %  512.0 MiB of 1.0 GiB  100.0 MiB/s  5 s left" +
+		"\r\x1b[K    25.0 s  m1: image                           25.0 s  \n"
+	if d := cmp.Diff(want, out.String()); d != "" {
+		t.Error(d)
+	}
+	if got := liveLine(&change.Progress{Step: "boot", Phase: "boot", Message: "iPXE runs"}); got != "  boot  iPXE runs" {
+		t.Errorf("%q", got)
+	}
+	if got := liveLine(&change.Progress{Step: "image", Done: 20, Total: 10}); !strings.Contains(got, strings.Repeat("█", 30)) {
+		t.Errorf("more than all of it: %q", got)
+	}
+}
+
+func TestSize(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 10 << 30: "10.0 GiB", 1 << 62: "4096.0 PiB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
+}
