@@ -86,7 +86,7 @@ func (m *Mail) Send(ctx context.Context, a Alert) error {
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.Server)
 	if err != nil {
-		return fmt.Errorf("smtp: %w", err)
+		return fmt.Errorf("smtp: %w", errors.Join(err, context.Cause(ctx)))
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // a server that hangs holds nobody
