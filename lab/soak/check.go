@@ -129,6 +129,40 @@ func (p *pod) checkSystem(ctx context.Context, m client.Machine, s *slot) {
 	p.violate("machine %s is %s and no deployment of it is done", m.ID, m.Status.State)
 }
 
+// bootWithin is more than a machine takes from power-on to its disk.
+const bootWithin = 3 * time.Second
+
+// tempt presses the buttons of all machines that carry no server, at rest: none
+// of them may start what is on its disk.
+func (p *pod) tempt(ctx context.Context) {
+	machines, err := p.api.Machines(ctx)
+	if err != nil {
+		p.violate("the machines cannot be listed: %v", err)
+	}
+	tempted := map[*slot]string{}
+	for _, m := range machines {
+		if m.Status.State != "active" && m.Status.State != "rescue" {
+			s := p.slot(m.ID)
+			tempted[s] = m.Status.State
+			p.PDU().Press(s.outlet, false)
+			p.PDU().Press(s.outlet, true)
+		}
+	}
+	began := time.Now()
+	select {
+	case <-ctx.Done():
+	case <-time.After(bootWithin):
+	}
+	for s, state := range tempted {
+		p.PDU().Press(s.outlet, false)
+		for _, e := range s.seen() {
+			if e.What != sim.Intruded && e.At.After(began) {
+				p.violate("machine %s is %s, and when it was switched on it was let through to its disk (%s %s)", s.spec.Name, state, e.What, e.Instance)
+			}
+		}
+	}
+}
+
 // bringBack ends every machine's use: with all faults mended each must come to
 // be available, zero and off.
 func (p *pod) bringBack(ctx context.Context) {

@@ -49,7 +49,7 @@ func play(ctx context.Context, c config, seed uint64, events []event) (tally, er
 	return total, err
 }
 
-// play is the events, the rest, and the way back, with all checks.
+// play is the events, the rest, a temptation and the way back, with all checks.
 func (p *pod) play(ctx context.Context, events []event) (tally, error) {
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
@@ -66,6 +66,9 @@ func (p *pod) play(ctx context.Context, events []event) (tally, error) {
 	total := p.rest(ctx)
 	if len(p.broken) == 0 {
 		p.checkMachines(ctx)
+	}
+	if len(p.broken) == 0 {
+		p.tempt(ctx)
 	}
 	if len(p.broken) == 0 {
 		p.bringBack(ctx)
