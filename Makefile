@@ -12,13 +12,13 @@ COMMANDS := $(notdir $(wildcard cmd/*))
 SOURCES  := $(shell git ls-files '*.go' '*.proto' '*.json' '*.html' '*.css' '*.js' go.mod go.sum 2>/dev/null)
 
 # What building, demo and tests need of Debian; `deps` installs what is missing.
-PACKAGES := qemu-system-x86 qemu-utils ovmf ipxe ipxe-qemu iproute2 iputils-ping nftables openssh-client \
+PACKAGES := qemu-system-x86 qemu-utils qemu-block-extra ovmf ipxe ipxe-qemu iproute2 iputils-ping nftables openssh-client \
 	mmdebstrap gdisk mtools dosfstools e2fsprogs xfsprogs mdadm lvm2 grub2-common grub-common grub-pc-bin grub-efi-amd64-bin \
 	busybox-static dropbear-bin cpio zstd xz-utils kmod binutils \
 	protobuf-compiler snmp snmpd snmpsim kea-dhcp4-server kea-admin isc-dhcp-client udhcpc \
 	dnsmasq-base tftpd-hpa tftp-hpa curl util-linux procps bsdextrautils nginx-light fio bmap-tools tcpdump
 
-.PHONY: help deps build images demo demo-down check test bench soak clean package
+.PHONY: help deps build images demo demo-down check test test-full bench soak clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -76,6 +76,9 @@ QEMU_PACKAGES = $(shell git grep -lE '^//go:build qemu' -- '*_test.go' | xargs -
 test: build check ## all tests
 	@$(SUDO) env PATH="$$PATH" go test -race -timeout 20m ./...
 	@$(SUDO) env PATH="$$PATH" go test -tags qemu -p 1 -timeout 40m $(QEMU_PACKAGES)
+
+test-full: images ## the Debian image under BIOS and UEFI to its SSH server
+	@$(SUDO) env PATH="$$PATH" go test -tags 'qemu fullimage' -run TestFullBoots -timeout 60m ./images/recipe
 
 bench: build $(B)/images/debian-12.raw ## measure beside the field's programs; ONLY=name for one
 	@$(SUDO) env PATH="$$PATH" ONLY="$(ONLY)" lab/bench/all.sh

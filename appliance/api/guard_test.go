@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -152,7 +153,9 @@ func TestCallerOnTheSocket(t *testing.T) {
 	server := &http.Server{ConnContext: UnixContext, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { who <- caller(r.Context()) })}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
-	client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}}}
 	resp, err := client.Get("http://gantry/")
 	if err != nil {
 		t.Fatal(err)

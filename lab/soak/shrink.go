@@ -42,7 +42,7 @@ func shrink(ctx context.Context, until time.Time, events []event, fails func([]e
 		smaller := false
 		for from := 0; from < len(events) && time.Now().Before(until) && ctx.Err() == nil; from += size {
 			rest := slices.Concat(events[:from], events[min(from+size, len(events)):])
-			if len(rest) > 0 && (fails(rest) || fails(rest)) {
+			if len(rest) > 0 && failsInTwo(rest, fails) {
 				events, parts, smaller = rest, max(parts-1, 2), true
 				break
 			}
@@ -56,4 +56,9 @@ func shrink(ctx context.Context, until time.Time, events []event, fails func([]e
 		parts = min(2*parts, len(events))
 	}
 	return events
+}
+
+// failsInTwo tries twice: some failures need luck.
+func failsInTwo(events []event, fails func([]event) bool) bool {
+	return slices.ContainsFunc([]int{1, 2}, func(int) bool { return fails(events) })
 }

@@ -29,7 +29,6 @@ type testAppliance struct {
 	log     strings.Builder
 	current *job.Job
 	seq     int64
-	done    bool
 }
 
 const (

@@ -105,7 +105,7 @@ func (a *accounts) ensure(u job.User, shell string) error {
 			return err
 		}
 		n := strconv.Itoa(id)
-		if g := a.group.find(u.Name); g != nil && len(g) > 2 {
+		if g := a.group.find(u.Name); len(g) > 2 {
 			a.passwd.set([]string{u.Name, "x", n, g[2], "", "/home/" + u.Name, shell})
 		} else {
 			a.group.set([]string{u.Name, "x", n, ""})
@@ -115,7 +115,7 @@ func (a *accounts) ensure(u job.User, shell string) error {
 			a.passwd.set([]string{u.Name, "x", n, n, "", "/home/" + u.Name, shell})
 		}
 	}
-	if s := a.shadow.find(u.Name); s != nil && len(s) > 1 {
+	if s := a.shadow.find(u.Name); len(s) > 1 {
 		s[1] = hash
 	} else {
 		// The day of the last change is left out: 0 would force a new password.

@@ -28,6 +28,11 @@ type execRequest struct{ Command string }
 func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 	defer ch.Close()
 	var t *terminal
+	defer func() {
+		if t != nil {
+			t.Close()
+		}
+	}()
 	started := false
 	var wg sync.WaitGroup
 	for r := range reqs {
@@ -39,7 +44,6 @@ func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 				var err error
 				if t, err = openTerminal(p.Term); err == nil {
 					t.resize(p.Columns, p.Rows)
-					defer t.Close()
 				}
 				ok = err == nil
 			}
