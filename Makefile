@@ -84,7 +84,7 @@ bench: build $(B)/images/debian-12.raw ## measure beside the field's programs; O
 	@$(SUDO) env PATH="$$PATH" ONLY="$(ONLY)" lab/bench/all.sh
 
 soak: build ## random faults on 20 machines' worth of pod; SEEDS=n
-	@$(SUDO) env PATH="$$PATH" go run ./lab/soak -machines 20 -seeds $(or $(SEEDS),20)
+	@$(SUDO) env PATH="$$PATH" go run ./lab/soak -machines 20 -events 250 -seeds $(or $(SEEDS),20)
 
 clean: demo-down ## remove what was built
 	@$(SUDO) rm -rf $(B)

@@ -145,6 +145,7 @@ func (s *Server) retry(ctx context.Context, id string) (*requestOut, error) {
 }
 
 func (s *Server) viewRequest(r change.Request) Request {
+	r.Spec = redact(r.Spec)
 	v := Request{Request: r}
 	if p, ok := s.Live.Last(r.ID); ok && !r.Status.Ended() {
 		v.Progress = &p

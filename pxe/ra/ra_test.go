@@ -132,8 +132,10 @@ func TestAnswers(t *testing.T) {
 			got++
 		}
 	}
-	if got < perAsker || got > 4*perAsker {
-		t.Errorf("%d of 50 solicitations in a burst were answered, want about %d a second", got, perAsker)
+	// The burst takes half a second and shares its first second with what was
+	// asked before; TestLimit counts exactly.
+	if got == 0 || got > 4*perAsker {
+		t.Errorf("%d of 50 solicitations in a burst were answered, want at most %d a second, and some", got, perAsker)
 	}
 	ip(t, "link", "set", "near", "down") // it is there again when the link is
 	ip(t, "link", "set", "near", "up")
