@@ -42,6 +42,14 @@ var arrows = map[string]map[string]string{
 	"images/bench": {"netboot/write": "the writer is what is measured", "netboot/job": "its request's words"},
 }
 
+// testArrows are what the tests of a folder may import beside that: the real
+// thing on the other side of a contract, rather than an imitation of it.
+var testArrows = map[string]map[string]string{
+	"drivers/pdu/snmp": {"lab/pdu": "the lab's PDU is an agent that this driver did not write"},
+	"images/library":   {"netboot/write": "what it serves is written by the agent's writer", "netboot/job": "its request's words"},
+	"lab":              {"appliance": "what it writes for the appliance must be what the appliance takes"},
+}
+
 // allowedOf finds the row of a package: its own, or its nearest parent's.
 func allowedOf(from string) (map[string]string, bool) {
 	for {
@@ -60,11 +68,13 @@ func allowedOf(from string) (map[string]string, bool) {
 type listed struct {
 	ImportPath string
 	Imports    []string
+	// TestImports and XTestImports are those of its tests, in and beside it.
+	TestImports, XTestImports []string
 }
 
 func list(t *testing.T) (all []listed) {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-tags", "qemu", "-json=ImportPath,Imports", "./...").Output()
+	out, err := exec.Command("go", "list", "-tags", "qemu fullimage", "-json=ImportPath,Imports,TestImports,XTestImports", "./...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -90,23 +100,30 @@ func TestArrows(t *testing.T) {
 			t.Errorf("%s: folder %s has no place in the design; see docs/ARCHITECTURE.md", p.ImportPath, top)
 			continue
 		}
-		for _, path := range p.Imports {
-			to, ours := strings.CutPrefix(path, module)
-			if !ours || to == top || strings.HasPrefix(to, top+"/") {
-				continue
-			}
-			if !slices.ContainsFunc(keys(allowed), func(a string) bool { return to == a || strings.HasPrefix(to, a+"/") }) {
-				t.Errorf("%s imports %s, which %s must not", from, to, top)
-			}
+		for _, path := range forbidden(top, p.Imports, allowed) {
+			t.Errorf("%s imports %s, which %s must not", from, path, top)
+		}
+		for _, path := range forbidden(top, slices.Concat(p.TestImports, p.XTestImports), allowed, testArrows[from]) {
+			t.Errorf("a test of %s imports %s, which %s must not", from, path, top)
 		}
 	}
 }
 
-func keys(m map[string]string) (all []string) {
-	for k := range m {
-		all = append(all, k)
+// forbidden returns which of a package's imports none of the rows allows.
+func forbidden(top string, imports []string, rows ...map[string]string) (bad []string) {
+	for _, path := range imports {
+		to, ours := strings.CutPrefix(path, module)
+		allowed := !ours || to == top || strings.HasPrefix(to, top+"/")
+		for _, row := range rows {
+			for a := range row {
+				allowed = allowed || to == a || strings.HasPrefix(to, a+"/")
+			}
+		}
+		if !allowed {
+			bad = append(bad, to)
+		}
 	}
-	return all
+	return bad
 }
 
 // TestDocumented holds that every package says what it is for, and that every

@@ -2,21 +2,23 @@ package appliance
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
+	"github.com/gantry-pod/gantry/appliance/alert"
 	"github.com/gantry-pod/gantry/appliance/boot"
 	"github.com/gantry-pod/gantry/appliance/machine"
 	pxeboot "github.com/gantry-pod/gantry/pxe/boot"
 	"github.com/gantry-pod/gantry/pxe/dhcp"
 	"github.com/gantry-pod/gantry/pxe/httpboot"
-	"github.com/gantry-pod/gantry/pxe/tftp"
 )
 
 // oracle answers the DHCP server from the guide's memory.
@@ -42,6 +44,9 @@ func (o oracle) Want(mac dhcp.MAC) pxeboot.Want {
 // scripter renders the guide's plans for the HTTP boot server.
 type scripter struct {
 	guide      *boot.Guide
+	host       func(mac [6]byte) (boot.Host, bool)
+	claims     claims
+	post       func(alert.Alert)
 	biosKernel string // see biosKernel
 	args       []string
 }
@@ -61,7 +66,18 @@ const waitFor = 10 * time.Second
 
 // Script implements httpboot.Scripter.
 func (s scripter) Script(ctx context.Context, mac net.HardwareAddr, from netip.Addr) (httpboot.Plan, error) {
+	if err := s.claims.check(mac, from); err != nil {
+		if !errors.Is(err, errNotTheirs) {
+			return nil, err
+		}
+		s.refused(mac, from, err)
+		return httpboot.Wait{For: waitFor, Reason: errNotTheirs.Error()}, nil
+	}
 	p, err := s.guide.Script(ctx, mac, from)
+	if errors.Is(err, boot.ErrStrangers) {
+		s.post(alert.Alert{Code: "too-many-strangers", Subject: "discovery", Detail: err.Error(),
+			Action: "accept the new machines, or delete those that are none of yours; then find out where they come from"})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +89,18 @@ func (s scripter) Script(ctx context.Context, mac net.HardwareAddr, from netip.A
 		return httpboot.LocalDisk{}, nil
 	}
 	return httpboot.Wait{For: waitFor, Reason: p.Reason}, nil
+}
+
+// refused tells people that somebody wanted the script of one of our machines.
+// Of a MAC address that is nobody's they are not told: it can be made up.
+func (s scripter) refused(mac net.HardwareAddr, from netip.Addr, why error) {
+	h, known := s.host([6]byte(mac))
+	if !known {
+		return
+	}
+	s.post(alert.Alert{Code: "script-refused", Subject: "machine/" + h.Machine,
+		Detail: fmt.Sprintf("somebody at %s wanted the boot script of machine %s: %v", from, h.Machine, why),
+		Action: "if you did not try that yourself, find out what has that address"})
 }
 
 // diskLoader is the URL path of the program that starts the disk of a machine
@@ -96,67 +124,23 @@ func biosKernel(dir string) string {
 	return "/boot/netboot/" + name
 }
 
-// watcher turns what the boot services see into sightings of machines.
-type watcher struct {
-	sightings *boot.Sightings
-
-	mu    sync.Mutex // guards addrs
-	addrs map[netip.Addr]dhcp.MAC
+// bootServer is the HTTP server of booting machines and their agents, on the
+// provisioning interface only.
+type bootServer struct {
+	addr    netip.AddrPort
+	device  string
+	handler http.Handler
+	log     *slog.Logger
 }
 
-// maxAddrs bounds what strangers can make the watcher remember.
-const maxAddrs = 65536
-
-func newWatcher(s *boot.Sightings) *watcher {
-	return &watcher{sightings: s, addrs: map[netip.Addr]dhcp.MAC{}}
-}
-
-// dhcp takes the DHCP server's events.
-func (w *watcher) dhcp(e dhcp.Event) {
-	if e.Kind != dhcp.Offered && e.Kind != dhcp.Acknowledged {
-		return
+// run serves until ctx ends, or until the interface is gone or made anew.
+func (b bootServer) run(ctx context.Context) error {
+	l, err := httpboot.Listen(ctx, b.addr, b.device)
+	if err != nil {
+		return err
 	}
-	if e.Kind == dhcp.Acknowledged {
-		w.mu.Lock()
-		if len(w.addrs) >= maxAddrs {
-			clear(w.addrs)
-		}
-		w.addrs[e.Addr] = e.MAC
-		w.mu.Unlock()
-	}
-	switch {
-	case e.Client.IPXE:
-		w.sightings.Saw(net.HardwareAddr(e.MAC[:]), boot.SawLoader)
-	case e.Client.PXEClient || e.Client.HTTPClient:
-		w.sightings.Saw(net.HardwareAddr(e.MAC[:]), boot.SawFirmware)
-	}
-}
-
-// tftp takes the TFTP server's transfers.
-func (w *watcher) tftp(t tftp.Transfer) {
-	if t.Err == nil {
-		w.sawAddr(t.Peer.Addr().Unmap(), boot.SawLoader)
-	}
-}
-
-// http takes the boot HTTP server's requests.
-func (w *watcher) http(a httpboot.Access) {
-	switch {
-	case a.Status >= 300 || a.Method != "GET":
-	case a.MAC != nil:
-		w.sightings.Saw(a.MAC, boot.SawScript)
-	case strings.HasSuffix(a.Path, "/vmlinuz"), strings.HasSuffix(a.Path, "/vmlinuz-bios"):
-		w.sawAddr(a.Client, boot.SawKernel)
-	case strings.HasSuffix(a.Path, "/initrd.img"):
-		w.sawAddr(a.Client, boot.SawInitrd)
-	}
-}
-
-func (w *watcher) sawAddr(a netip.Addr, what string) {
-	w.mu.Lock()
-	mac, ok := w.addrs[a]
-	w.mu.Unlock()
-	if ok {
-		w.sightings.Saw(net.HardwareAddr(mac[:]), what)
-	}
+	defer l.Close()
+	server := httpboot.Server(httpboot.Guard(b.addr.Addr(), b.handler), b.log)
+	defer server.Close()
+	return (&listening{server, httpboot.Limit(l, 4096, 64), nil}).run(ctx)
 }

@@ -27,10 +27,14 @@ type Config struct {
 	API          API          `yaml:"api"`
 	Drivers      Drivers      `yaml:"drivers"`
 	Netboot      Netboot      `yaml:"netboot"`
+	Images       Images       `yaml:"images"`
 	Discovery    Discovery    `yaml:"discovery"`
 	Inventory    string       `yaml:"inventory"`
 	Alerts       Alerts       `yaml:"alerts"`
 	Times        Times        `yaml:"times"`
+	// Keep is how long requests that have ended and alerts that were resolved are
+	// kept.
+	Keep Duration `yaml:"keep"`
 }
 
 // Provisioning is the appliance's own interface on the provisioning network:
@@ -79,6 +83,9 @@ type HTTP struct {
 // API is where the local API is served.
 type API struct {
 	Socket string `yaml:"socket"`
+	// Group is who may use the socket besides root, by name or number; empty
+	// leaves it to root's group.
+	Group string `yaml:"group"`
 	// TLS is optional.
 	TLS *TLS `yaml:"tls"`
 }
@@ -91,9 +98,19 @@ type TLS struct {
 	Tokens string `yaml:"tokens"`
 }
 
-// Drivers says where the driver binaries are.
+// Images is what image imports may do.
+type Images struct {
+	// LocalURLs allows images to be fetched from loopback and link-local
+	// addresses, where services are that trust whoever is on the same host.
+	LocalURLs bool `yaml:"local_urls"`
+}
+
+// Drivers says where the driver binaries are, and whom they run as.
 type Drivers struct {
 	Dir string `yaml:"dir"`
+	// User is whom drivers run as, by name or number; empty is as the appliance
+	// does, which as root is warned of.
+	User string `yaml:"user"`
 }
 
 // Netboot says where the files are that machines boot.
@@ -149,6 +166,13 @@ type Duration time.Duration
 // minLease is the shortest lease of an installed system that makes sense.
 const minLease = time.Minute
 
+// maxLease is the longest that the DHCP server gives.
+const maxLease = 365 * 24 * time.Hour
+
+// minKeep is the shortest time for which what has ended is kept: who follows a
+// request must find it.
+const minKeep = time.Hour
+
 // String is Go's notation.
 func (d Duration) String() string { return time.Duration(d).String() }
 
@@ -171,21 +195,23 @@ func DefaultConfig() Config {
 		Drivers: Drivers{Dir: "/usr/lib/gantry/drivers"},
 		Netboot: Netboot{Dir: "/usr/lib/gantry/netboot", Loaders: "/usr/lib/ipxe"},
 		DHCP:    DHCP{Lease: Duration(12 * time.Hour)},
-		Times: Times{Boot: Duration(10 * time.Minute), Image: Duration(2 * time.Hour), Wipe: Duration(12 * time.Hour),
+		Times: Times{Boot: Duration(10 * time.Minute), Image: Duration(2 * time.Hour), Wipe: Duration(72 * time.Hour),
 			Verify: Duration(15 * time.Minute), Settle: Duration(90 * time.Second), OffFor: Duration(2 * time.Second),
 			LLDP: Duration(31 * time.Second), Lost: Duration(60 * time.Second)},
+		Keep: Duration(90 * 24 * time.Hour),
 	}
 }
 
 // ReadConfig reads a configuration file over the defaults. Unknown keys are
-// errors that show the line.
+// errors that name the line; no error quotes the file, which may have secrets in
+// it.
 func ReadConfig(path string) (Config, error) {
 	c := DefaultConfig()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
-	if err := yamlfile.Decode(b, &c, true); err != nil {
+	if err := yamlfile.Decode(b, &c); err != nil {
 		return c, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	base := filepath.Dir(path)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,12 +27,14 @@ dhcp:
   lease: 1h
   relayed: [{prefix: 10.0.5.0/24, pool: 10.0.5.10-10.0.5.99, router: 10.0.5.1}]
 http: {port: 80, image_rate: 1000000}
-api: {socket: s, tls: {listen: ":8443", cert: tls/cert, key: /etc/key, tokens: tokens}}
+images: {local_urls: true}
+api: {socket: s, group: gantry, tls: {listen: ":8443", cert: tls/cert, key: /etc/key, tokens: tokens}}
 discovery: record
 alerts:
   webhook: {url: "https://example.com/x", key_file: hook.key}
   smtp: {server: "mail:25", from: a@b, to: [c@d], password_file: smtp}
 times: {boot: 1m30s, lldp: 0s}
+keep: 720h
 `
 
 func readConfig(t *testing.T, text string) (Config, error) {
@@ -59,10 +62,11 @@ func TestReadConfig(t *testing.T) {
 	want.Provisioning = Provisioning{Parent: "eth1", VLAN: 40, MTU: 1500, Address: "10.0.4.1/24"}
 	want.DHCP = DHCP{Machines: "10.0.4.10-10.0.4.99", Pool: "10.0.4.100-10.0.4.199", Router: "10.0.4.254", DNS: []string{"10.0.0.53", "fd00::53"},
 		NTP: []string{"10.0.0.123"}, Lease: Duration(time.Hour), Relayed: []Relayed{{"10.0.5.0/24", "10.0.5.10-10.0.5.99", "10.0.5.1"}}}
-	want.HTTP = HTTP{80, 1000000}
-	want.API = API{Socket: "HERE/s", TLS: &TLS{":8443", "HERE/tls/cert", "/etc/key", "HERE/tokens"}}
+	want.HTTP, want.Images = HTTP{80, 1000000}, Images{LocalURLs: true}
+	want.API = API{Socket: "HERE/s", Group: "gantry", TLS: &TLS{":8443", "HERE/tls/cert", "/etc/key", "HERE/tokens"}}
 	want.Alerts = Alerts{&Webhook{"https://example.com/x", "HERE/hook.key"}, &SMTP{Server: "mail:25", From: "a@b", To: []string{"c@d"}, PasswordFile: "HERE/smtp"}}
 	want.Times.Boot, want.Times.LLDP = Duration(90*time.Second), 0
+	want.Keep = Duration(30 * 24 * time.Hour)
 	if d := cmp.Diff(want, c); d != "" {
 		t.Error(d)
 	}
@@ -79,8 +83,12 @@ func TestSmallestConfig(t *testing.T) {
 	if d := cmp.Diff(want, c); d != "" {
 		t.Error(d)
 	}
-	if _, err := readConfig(t, "provisioning: {device: eth1, address: 10.0.4.1/24}\ndhcp: {proxy: true}"); err != nil {
-		t.Errorf("a proxy: %v", err)
+	for rest, ok := range map[string]bool{"{proxy: true}": false, "{proxy: true}\ndiscovery: record": false, "{proxy: true}\ndiscovery: ignore": true,
+		"{proxy: true, machines: 10.0.4.10-10.0.4.99}": true} {
+		_, err := readConfig(t, "provisioning: {device: eth1, address: 10.0.4.1/24}\ndhcp: "+rest)
+		if ok && err != nil || !ok && (err == nil || !strings.Contains(err.Error(), "dhcp.machines: is required")) {
+			t.Errorf("%s: %v", rest, err)
+		}
 	}
 	if _, err := readConfig(t, ""); err == nil || !strings.Contains(err.Error(), "provisioning") {
 		t.Errorf("an empty file: %v", err)
@@ -112,6 +120,10 @@ func TestConfigErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+	_, err := readConfig(t, "alerts:\n  webhook:\n    url: https://example.com/s3cret\n    key: x\n")
+	if err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("a mistake beside a secret: %v", err)
 	}
 	if _, err := ReadConfig(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
@@ -153,6 +165,13 @@ func TestValidate(t *testing.T) {
 		"router's name":        {func(c *Config) { c.DHCP.Router = "gw" }, `dhcp.router: "gw"`},
 		"DNS server's name":    {func(c *Config) { c.DHCP.DNS[1] = "ns" }, `entry 2: "ns"`},
 		"NTP server's name":    {func(c *Config) { c.DHCP.NTP[0] = "ntp" }, `entry 3: "ntp"`},
+		"a century's lease":    {func(c *Config) { c.DHCP.Lease = Duration(876000 * time.Hour) }, "dhcp.lease: is 876000h0m0s"},
+		"broadcast in pool":    {func(c *Config) { c.DHCP.Router, c.DHCP.Pool = "", "10.0.4.200-10.0.4.255" }, "dhcp.pool: 10.0.4.200-10.0.4.255 contains 10.0.4.255"},
+		"network in machines":  {func(c *Config) { c.Provisioning.Address, c.DHCP.Machines = "10.0.4.99/24", "10.0.4.0-10.0.4.20" }, "dhcp.machines: 10.0.4.0-10.0.4.20 contains 10.0.4.0"},
+		"router in pool":       {func(c *Config) { c.DHCP.Router = "10.0.4.101" }, "dhcp.pool: 10.0.4.100-10.0.4.199 contains 10.0.4.101, the router"},
+		"NTP server a machine": {func(c *Config) { c.DHCP.NTP[0] = "10.0.4.11" }, "dhcp.machines: 10.0.4.10-10.0.4.99 contains 10.0.4.11"},
+		"relayed is our own":   {func(c *Config) { c.DHCP.Relayed[0] = Relayed{Prefix: "10.0.0.0/16"} }, "dhcp.relayed[0].prefix: 10.0.0.0/16 overlaps 10.0.4.0/24"},
+		"17 DNS servers":       {func(c *Config) { c.DHCP.Relayed, c.DHCP.DNS = nil, slices.Repeat([]string{"10.0.0.1"}, 17) }, "dhcp: dhcp: Subnets[0].DNS"},
 		"no lease":             {func(c *Config) { c.DHCP.Lease = 0 }, "dhcp.lease: is 0s"},
 		"relayed nowhere":      {func(c *Config) { c.DHCP.Relayed[0].Prefix = "x" }, `dhcp.relayed[0].prefix: "x"`},
 		"relayed pool":         {func(c *Config) { c.DHCP.Relayed[0].Pool = "10.0.4.10-10.0.4.20" }, "dhcp.relayed[0].pool:"},
@@ -169,6 +188,7 @@ func TestValidate(t *testing.T) {
 		"TLS without a key":    {func(c *Config) { c.API.TLS.Key = "" }, "api.tls: listen, cert, key and tokens"},
 		"no time to boot":      {func(c *Config) { c.Times.Boot = 0 }, "times.boot: 0s"},
 		"lost before it spoke": {func(c *Config) { c.Times.Lost = -1 }, "times.agent_lost: -1ns"},
+		"kept for no time":     {func(c *Config) { c.Keep = 0 }, "keep: is 0s"},
 		"LLDP below 0":         {func(c *Config) { c.Times.LLDP = -1 }, "times.lldp: -1ns"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/gantry-pod/gantry/appliance/api"
@@ -18,6 +19,8 @@ type devices struct {
 	assets  *asset.Registry
 	drivers *host.Host
 	power   *power.Actuator
+	now     func() time.Time
+	last    atomic.Uint64 // the last generation given out
 }
 
 // Outlets implements power.Devices.
@@ -26,7 +29,20 @@ func (d *devices) Outlets(ctx context.Context, id string) (power.Outlets, error)
 	if err != nil {
 		return nil, err
 	}
-	return outlets{pdu}, nil
+	return outlets{pdu, d.generation}, nil
+}
+
+// generation numbers a change of an outlet: the clock's time, for people and
+// for the process after this one, and always more than the last, for a clock
+// that is set back.
+func (d *devices) generation() uint64 {
+	for {
+		last := d.last.Load()
+		next := max(last+1, uint64(d.now().UnixNano()))
+		if d.last.CompareAndSwap(last, next) {
+			return next
+		}
+	}
 }
 
 func (d *devices) pdu(ctx context.Context, id string) (host.PDU, error) {
@@ -38,7 +54,10 @@ func (d *devices) pdu(ctx context.Context, id string) (host.PDU, error) {
 }
 
 // outlets are a PDU's, as the power actuator sees them.
-type outlets struct{ pdu host.PDU }
+type outlets struct {
+	pdu        host.PDU
+	generation func() uint64
+}
 
 // Get implements power.Outlets.
 func (o outlets) Get(ctx context.Context, outlet string) (power.State, error) {
@@ -49,10 +68,9 @@ func (o outlets) Get(ctx context.Context, outlet string) (power.State, error) {
 	return powerState(s), nil
 }
 
-// Set implements power.Outlets. A driver that cannot say whether the change
-// happened is not an error here: the actuator reads until it knows.
+// Set implements power.Outlets.
 func (o outlets) Set(ctx context.Context, outlet string, on bool, op string) error {
-	_, err := o.pdu.Set(ctx, host.Change{Outlet: outlet, On: on, OperationID: op, Generation: uint64(time.Now().UnixNano())})
+	_, err := o.pdu.Set(ctx, host.Change{Outlet: outlet, On: on, OperationID: op, Generation: o.generation()})
 	return retry(err)
 }
 
@@ -83,6 +101,9 @@ func (e driverError) Unwrap() error { return e.cause }
 
 // CanRetry is what package power asks.
 func (e driverError) CanRetry() bool { return e.cause.Retryable }
+
+// StateUnknown is what package power asks: whether the change may have happened.
+func (e driverError) StateUnknown() bool { return !e.cause.StateKnown }
 
 func retry(err error) error {
 	if err == nil {

@@ -1,10 +1,13 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gantry-pod/gantry/appliance/api"
@@ -17,8 +20,9 @@ import (
 
 // imageDesk gives the library to the deployer and to the API.
 type imageDesk struct {
-	lib  *library.Library
-	base string // URL that machines reach the appliance under
+	lib   *library.Library
+	base  string // URL that machines reach the appliance under
+	fetch *http.Client
 }
 
 // Resolve implements deploy.Images.
@@ -27,16 +31,16 @@ func (d *imageDesk) Resolve(_ context.Context, ref string) (deploy.Image, error)
 	if err != nil {
 		return deploy.Image{}, err
 	}
-	firmware := img.Firmware
+	firmware, sector := img.Firmware, cmp.Or(img.SectorSize, 512)
 	if img.Kind == format.RootFS {
-		firmware = "both" // its boot loader is installed for the machine's own
+		firmware, sector = "both", 0 // both are made for the machine
 	}
 	url := d.base + "/images/" + img.Digest
 	return deploy.Image{
 		Ref: job.ImageRef{Name: img.Name, Version: img.Version, ManifestURL: url + "/manifest", DataURL: url + "/data",
 			ManifestDigest: img.Digest, PublicKeys: []string{d.lib.PublicKey()}},
 		Name: img.Ref, Arch: img.Arch, Firmware: firmware, Size: img.Size, MinDisk: img.MinDisk, MinMemory: img.MinMemory,
-		Rootfs: img.Kind == format.RootFS,
+		Rootfs: img.Kind == format.RootFS, SectorSize: sector,
 	}, nil
 }
 
@@ -65,19 +69,32 @@ func (d *imageDesk) Import(ctx context.Context, spec api.ImportSpec, r io.Reader
 		meta.Firmware = ""
 	}
 	o := importer.Options{Checksum: spec.Checksum}
-	var img library.Image
-	var err error
-	if r != nil {
-		img, err = d.lib.ImportReader(ctx, r, meta, o, progress)
-	} else {
-		img, err = d.lib.Import(ctx, spec.Path, meta, o, progress)
+	if r == nil && !spec.Remote() {
+		if err := checkSource(spec.Path, spec.Device); err != nil {
+			return api.Image{}, err
+		}
+		img, err := d.lib.Import(ctx, spec.Path, meta, o, progress)
+		return viewImage(img), imageError(err)
 	}
+	if r == nil {
+		body, err := fetch(ctx, d.fetch, spec.Path)
+		if err != nil {
+			return api.Image{}, err
+		}
+		defer body.Close()
+		r = body
+	}
+	img, err := d.lib.ImportReader(ctx, r, meta, o, progress)
 	return viewImage(img), imageError(err)
 }
 
 // Verify implements api.Library.
 func (d *imageDesk) Verify(ctx context.Context, ref string, progress func(done, total int64)) error {
-	return imageError(d.lib.Verify(ctx, ref, progress))
+	err := d.lib.Verify(ctx, ref, progress)
+	if !errors.Is(err, library.ErrNotFound) {
+		return err // what is wrong is in the library
+	}
+	return imageError(err)
 }
 
 // Delete implements api.Library.
@@ -90,12 +107,18 @@ func imageError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, library.ErrNotFound):
+	case isAny(err, library.ErrNotFound):
 		return fmt.Errorf("%w: %w", err, api.ErrNoImage)
-	case errors.Is(err, library.ErrExists), errors.Is(err, library.ErrInUse), errors.Is(err, library.ErrNoSpace):
+	case isAny(err, library.ErrExists, library.ErrInUse, library.ErrNoSpace):
 		return fmt.Errorf("%w: %w", err, api.ErrConflict)
+	case isAny(err, importer.ErrUnsupported, importer.ErrTruncated, importer.ErrCorrupt, importer.ErrChecksum, format.ErrMalformed, format.ErrTooLarge):
+		return fmt.Errorf("%w: %w", err, api.ErrBadInput)
 	}
-	return fmt.Errorf("%w: %w", err, api.ErrBadInput)
+	return err // a disk that fails, an image of the library that is damaged: not the caller's doing
+}
+
+func isAny(err error, list ...error) bool {
+	return slices.ContainsFunc(list, func(target error) bool { return errors.Is(err, target) })
 }
 
 func viewImage(i library.Image) api.Image {

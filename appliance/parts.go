@@ -1,8 +1,8 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,15 +25,8 @@ import (
 	pxeboot "github.com/gantry-pod/gantry/pxe/boot"
 	"github.com/gantry-pod/gantry/pxe/dhcp"
 	"github.com/gantry-pod/gantry/pxe/link"
+	"github.com/gantry-pod/gantry/store"
 )
-
-func (c *Config) machinePool() asset.Pool {
-	r, err := parseRange(c.DHCP.Machines)
-	if err != nil {
-		return asset.Pool{} // a proxy gives out no addresses
-	}
-	return asset.Pool{First: r[0], Last: r[1]}
-}
 
 func (c *Config) network() deploy.Network {
 	n := deploy.Network{Prefix: netip.MustParsePrefix(c.Provisioning.Address).Masked(), DNS: addrs(c.DHCP.DNS)}
@@ -49,6 +43,12 @@ func addrs(list []string) (out []netip.Addr) {
 		}
 	}
 	return out
+}
+
+// ipv4 leaves out what DHCPv4's options cannot hold: machines hear of the others
+// when their system is configured.
+func ipv4(list []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(list, func(a netip.Addr) bool { return !a.Is4() })
 }
 
 // dhcp is the DHCP server's configuration on the interface called name.
@@ -68,7 +68,7 @@ func (c *Config) dhcp(name string) dhcp.Config {
 }
 
 func (c *Config) subnet(p netip.Prefix, pool, router string) dhcp.Subnet {
-	s := dhcp.Subnet{Prefix: p, DNS: addrs(c.DHCP.DNS), NTP: addrs(c.DHCP.NTP), Domain: c.DHCP.Domain,
+	s := dhcp.Subnet{Prefix: p, DNS: ipv4(addrs(c.DHCP.DNS)), NTP: ipv4(addrs(c.DHCP.NTP)), Domain: c.DHCP.Domain,
 		Routers: addrs([]string{router}), LeaseTime: time.Duration(c.DHCP.Lease)}
 	if r, err := parseRange(pool); err == nil {
 		s.Pools = []dhcp.Range{{First: r[0], Last: r[1]}}
@@ -91,8 +91,11 @@ func (c *Config) agentTimes() agent.Times {
 	return t
 }
 
+// deployTimes gives the power steps at least what the outlets' own times add up
+// to on a machine with two feeds.
 func (c *Config) deployTimes() deploy.Times {
 	t := deploy.DefaultTimes()
+	t.Power = max(t.Power, c.powerLimits().Restart(2)+30*time.Second)
 	t.Boot, t.Image, t.Wipe = time.Duration(c.Times.Boot), time.Duration(c.Times.Image), time.Duration(c.Times.Wipe)
 	t.Verify, t.LLDP = time.Duration(c.Times.Verify), time.Duration(c.Times.LLDP)
 	return t
@@ -127,43 +130,18 @@ func readSecret(path string) (string, error) {
 	return line, err
 }
 
-// importInventory reads the inventory file, if there is one.
-func importInventory(ctx context.Context, r *asset.Registry, path string, log *slog.Logger) error {
-	if path == "" {
-		return nil
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("inventory: %w", err)
-	}
-	f, err := asset.ParseFile(b)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	done, err := r.Import(ctx, f)
-	if errors.Is(err, asset.ErrLocked) {
-		log.Warn("inventory file not imported again", "file", path, "error", err)
-		return nil
-	}
-	if err == nil {
-		log.Info("inventory imported", "file", path, "added", done.Added, "updated", len(done.Updated))
-	}
-	return err
-}
-
-// machineAlerts raises alerts about machines.
+// machineAlerts posts alerts about machines that whoever is on the network can
+// cause.
 func machineAlerts(desk *alert.Desk) func(ctx context.Context, machine, code, detail, action string) {
-	return func(ctx context.Context, machine, code, detail, action string) {
-		// The desk logs what it cannot record.
-		_ = desk.Raise(ctx, alert.Alert{Code: code, Subject: "machine/" + machine, Detail: detail, Action: action})
+	return func(_ context.Context, machine, code, detail, action string) {
+		desk.Post(alert.Alert{Code: code, Subject: "machine/" + machine, Detail: detail, Action: action})
 	}
 }
 
 // requestAlerts raises alerts about requests that need a person.
-func requestAlerts(desk *alert.Desk) func(context.Context, change.Request, *change.Problem) {
-	return func(ctx context.Context, r change.Request, p *change.Problem) {
-		// The desk logs what it cannot record.
-		_ = desk.Raise(ctx, alert.Alert{Code: p.Code, Subject: "machine/" + r.Machine, Detail: p.Detail, Action: p.Action, Request: r.ID})
+func requestAlerts(desk *alert.Desk) change.Alert {
+	return func(tx *store.Tx, r change.Request, p *change.Problem) error {
+		return desk.RaiseIn(tx, alert.Alert{Code: p.Code, Subject: cmp.Or(p.Subject, "machine/"+r.Machine), Detail: p.Detail, Action: p.Action, Request: r.ID})
 	}
 }
 
@@ -181,30 +159,6 @@ func inspectFound(runner *change.Runner, d *deploy.Actuator, log *slog.Logger) f
 	}
 }
 
-// overdue brings the passing of time to the machines.
-func overdue(r *asset.Registry, desk *alert.Desk) func(context.Context) error {
-	return func(ctx context.Context) error {
-		for {
-			broken, err := r.Overdue(ctx)
-			if err != nil {
-				return err
-			}
-			for _, m := range broken {
-				err := desk.Raise(ctx, alert.Alert{Code: "overdue", Subject: "machine/" + m.ID, Detail: m.Status.Reason,
-					Action: "look at the machine; then release it, or put it into maintenance"})
-				if err != nil {
-					return err
-				}
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(30 * time.Second):
-			}
-		}
-	}
-}
-
 func driverStatus(h *host.Host) func() []api.Driver {
 	return func() []api.Driver {
 		out := []api.Driver{}
@@ -213,85 +167,6 @@ func driverStatus(h *host.Host) func() []api.Driver {
 		}
 		return out
 	}
-}
-
-// listening is an HTTP server with its listener.
-type listening struct {
-	server   *http.Server
-	listener net.Listener
-	tls      *tls.Config
-}
-
-// run serves until ctx ends; requests in progress get a moment to finish.
-func (l *listening) run(ctx context.Context) error {
-	l.server.BaseContext = func(net.Listener) context.Context { return ctx }
-	done := make(chan error, 1)
-	listener := l.listener
-	if l.tls != nil {
-		listener = tls.NewListener(listener, l.tls)
-	}
-	go func() { done <- l.server.Serve(listener) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	}
-	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	if err := l.server.Shutdown(sctx); err != nil {
-		return l.server.Close()
-	}
-	return nil
-}
-
-// listenAPI opens the API's socket, and its TLS listener if it has one.
-func (c *Config) listenAPI(h http.Handler, log *slog.Logger) ([]*listening, error) {
-	if err := removeStale(c.API.Socket); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("unix", c.API.Socket)
-	if err != nil {
-		return nil, fmt.Errorf("api: %w", err)
-	}
-	if err := os.Chmod(c.API.Socket, 0o660); err != nil {
-		return nil, errors.Join(fmt.Errorf("api: %w", err), l.Close())
-	}
-	newServer := func(h http.Handler) *http.Server {
-		return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
-			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), ConnContext: api.UnixContext}
-	}
-	list := []*listening{{newServer(h), l, nil}}
-	t := c.API.TLS
-	if t == nil {
-		return list, nil
-	}
-	tokens, err := api.ReadTokens(t.Tokens)
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("api.tls: %w", err), l.Close())
-	}
-	tl, err := net.Listen("tcp", t.Listen)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("api.tls: %w", err), l.Close())
-	}
-	return append(list, &listening{newServer(tokens.Require(h)), tl,
-		&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}}), nil
-}
-
-// removeStale removes the socket of an appliance that was killed; one that is
-// in use is an error.
-func removeStale(path string) error {
-	c, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		return errors.Join(fmt.Errorf("api: another appliance is listening on %s", path), c.Close())
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("api: %w", err)
-	}
-	return nil
 }
 
 // notifyReady tells systemd that the appliance is up (sd_notify(3)).

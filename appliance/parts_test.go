@@ -16,3 +16,15 @@ func TestQuietAgentIsNotLost(t *testing.T) {
 		}
 	}
 }
+
+// TestPowerStepOutlastsOutlets holds that a step that restarts a machine is
+// given no less than its outlets are.
+func TestPowerStepOutlastsOutlets(t *testing.T) {
+	for _, settle := range []time.Duration{0, 90 * time.Second, 200 * time.Second, time.Hour} {
+		c := DefaultConfig()
+		c.Times.Settle, c.Times.OffFor = Duration(settle), Duration(time.Minute)
+		if got := c.deployTimes().Power; got <= 2*settle+time.Minute || got < 5*time.Minute {
+			t.Errorf("outlets settle in %s: a power step has %s", settle, got)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -41,6 +42,9 @@ func (c *Config) Validate() error {
 	}
 	c.checkAlerts(&bad)
 	c.checkTimes(&bad)
+	if c.Keep < Duration(minKeep) {
+		bad.add("keep", "is %s, at least %s", c.Keep, Duration(minKeep))
+	}
 	return errors.Join(bad...)
 }
 
@@ -85,22 +89,42 @@ func (c *Config) checkProvisioning(bad *complaints) (prefix netip.Prefix, ok boo
 	return prefix, true
 }
 
+// checkDHCP leaves nothing for the DHCP server to refuse, in words that are not
+// those of the file, when the appliance starts.
 func (c *Config) checkDHCP(prefix netip.Prefix, bad *complaints) {
+	before := len(*bad)
+	c.checkNetworks(prefix, bad)
+	if len(*bad) > before {
+		return
+	}
+	if err := c.dhcp("eth0").Validate(); err != nil {
+		bad.add("dhcp", "%w", err)
+	}
+}
+
+func (c *Config) checkNetworks(prefix netip.Prefix, bad *complaints) {
 	d := c.DHCP
 	machines := checkRange("dhcp.machines", d.Machines, prefix, d.Proxy, bad)
+	if d.Proxy && d.Machines == "" && c.Discovery != boot.DiscoverIgnore {
+		bad.add("dhcp.machines", "is required with dhcp.proxy, as machines that are found get their address from it: a range that the other server leaves alone; "+
+			"or say discovery: ignore, and give each machine's address in the inventory")
+	}
 	pool := checkRange("dhcp.pool", d.Pool, prefix, true, bad)
 	if machines[0].IsValid() && pool[0].IsValid() && machines[0].Compare(pool[1]) <= 0 && pool[0].Compare(machines[1]) <= 0 {
 		bad.add("dhcp.pool", "%s overlaps dhcp.machines, %s", d.Pool, d.Machines)
 	}
 	checkRouter("dhcp.router", d.Router, bad)
+	c.checkTaken("dhcp.machines", machines, prefix, d.Router, bad)
+	c.checkTaken("dhcp.pool", pool, prefix, d.Router, bad)
 	for i, s := range append(append([]string{}, d.DNS...), d.NTP...) {
 		if _, err := netip.ParseAddr(s); err != nil {
 			bad.add("dhcp.dns, dhcp.ntp", "entry %d: %q is not an address", i+1, s)
 		}
 	}
-	if d.Lease < Duration(minLease) {
-		bad.add("dhcp.lease", "is %s, at least %s", d.Lease, Duration(minLease))
+	if d.Lease < Duration(minLease) || d.Lease > Duration(maxLease) {
+		bad.add("dhcp.lease", "is %s, from %s to %s", d.Lease, Duration(minLease), Duration(maxLease))
 	}
+	networks := []netip.Prefix{prefix}
 	for i, r := range d.Relayed {
 		key := fmt.Sprintf("dhcp.relayed[%d]", i)
 		p, err := netip.ParsePrefix(r.Prefix)
@@ -108,9 +132,44 @@ func (c *Config) checkDHCP(prefix netip.Prefix, bad *complaints) {
 			bad.add(key+".prefix", "%q is not an IPv4 prefix, such as 10.0.5.0/24", r.Prefix)
 			continue
 		}
-		checkRange(key+".pool", r.Pool, p, true, bad)
+		for _, other := range networks {
+			if p.Overlaps(other) {
+				bad.add(key+".prefix", "%s overlaps %s", p.Masked(), other.Masked())
+			}
+		}
+		networks = append(networks, p)
+		pool := checkRange(key+".pool", r.Pool, p, true, bad)
 		checkRouter(key+".router", r.Router, bad)
+		c.checkTaken(key+".pool", pool, p, r.Router, bad)
 	}
+}
+
+// checkTaken complains of a range that contains what no machine may be given.
+func (c *Config) checkTaken(key string, r [2]netip.Addr, prefix netip.Prefix, router string, bad *complaints) {
+	if !r[0].IsValid() {
+		return
+	}
+	complain := func(a netip.Addr, what string) {
+		if r[0].Compare(a) <= 0 && a.Compare(r[1]) <= 0 {
+			bad.add(key, "%s-%s contains %s, %s", r[0], r[1], a, what)
+		}
+	}
+	for _, a := range addrs([]string{router}) {
+		complain(a, "the router")
+	}
+	for _, a := range addrs(append(append([]string{}, c.DHCP.DNS...), c.DHCP.NTP...)) {
+		complain(a, "of dhcp.dns or dhcp.ntp")
+	}
+	if prefix.Bits() < 31 {
+		complain(prefix.Masked().Addr(), "the network's own address")
+		complain(broadcast(prefix), "its broadcast address")
+	}
+}
+
+func broadcast(p netip.Prefix) netip.Addr {
+	a := p.Addr().As4()
+	binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])|(1<<(32-p.Bits())-1))
+	return netip.AddrFrom4(a)
 }
 
 func checkRouter(key, s string, bad *complaints) {

@@ -34,22 +34,22 @@ import (
 )
 
 // Run runs an appliance until ctx ends, and then stops it: work in progress is
-// left where it is, to be resumed.
+// left where it is, to be resumed. A store that has failed ends it with an error:
+// whoever runs it must run it again.
 func Run(ctx context.Context, cfg Config, version string, log *slog.Logger) (err error) {
 	prefix := netip.MustParsePrefix(cfg.Provisioning.Address) // Validate saw to it
 	addr := prefix.Addr()
 	bootURL := fmt.Sprintf("http://%s", netip.AddrPortFrom(addr, cfg.HTTP.Port))
-	for _, dir := range []string{cfg.StateDir, cfg.RunDir, filepath.Dir(cfg.API.Socket)} {
-		if err := os.MkdirAll(dir, 0o750); err != nil {
-			return fmt.Errorf("appliance: %w", err)
-		}
+	if err := cfg.makeDirs(); err != nil {
+		return fmt.Errorf("appliance: %w", err)
 	}
 
 	// What survives.
-	engine, err := pebblekv.Open(filepath.Join(cfg.StateDir, "store"), pebblekv.Options{Logger: log})
+	opened, err := pebblekv.Open(filepath.Join(cfg.StateDir, "store"), pebblekv.Options{Logger: log})
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}
+	engine := watchEngine(opened)
 	assetTables, changeTables, agentTables, alertTables := asset.NewTables(), change.NewTables(), agent.NewTables(), alert.NewTables()
 	var schemas []store.Schema
 	for _, t := range [][]store.Schema{assetTables.Schemas(), changeTables.Schemas(), agentTables.Schemas(), alertTables.Schemas()} {
@@ -76,28 +76,28 @@ func Run(ctx context.Context, cfg Config, version string, log *slog.Logger) (err
 
 	// What knows.
 	registry := asset.NewRegistry(db, assetTables, vault, cfg.machinePool(), time.Now)
-	if err := importInventory(ctx, registry, cfg.Inventory, log); err != nil {
-		return fmt.Errorf("appliance: %w", err)
-	}
 	sinks, err := cfg.sinks()
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}
 	desk := alert.NewDesk(db, alertTables, sinks, log, time.Now)
+	if err := importInventory(ctx, registry, cfg.Inventory, desk, log); err != nil {
+		return fmt.Errorf("appliance: inventory: %w", err)
+	}
 	book := change.NewBook(db, changeTables, registry, time.Now)
 	live := change.NewLive(time.Now)
 	sightings := boot.NewSightings(time.Now)
 
 	// What does.
-	drivers, err := host.New(host.Config{Dir: cfg.Drivers.Dir, RunDir: filepath.Join(cfg.RunDir, "drivers"), Log: log})
+	drivers, err := host.New(host.Config{Dir: cfg.Drivers.Dir, RunDir: filepath.Join(cfg.RunDir, "drivers"), User: cfg.Drivers.User, Log: log})
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}
-	devices := &devices{assets: registry, drivers: drivers}
+	devices := &devices{assets: registry, drivers: drivers, now: time.Now}
 	actuator := power.New(devices, cfg.powerLimits(), log)
 	devices.power = actuator
 	agents := agent.New(db, agentTables, registry, logbook, cfg.agentTimes(), machineAlerts(desk), log, time.Now)
-	images := &imageDesk{lib: lib, base: bootURL}
+	images := &imageDesk{lib: lib, base: bootURL, fetch: newFetcher(cfg.Images.LocalURLs)}
 	deployer := &deploy.Actuator{Assets: registry, Agents: agents, Power: actuator, Images: images, Sightings: sightings,
 		Network: cfg.network(), Times: cfg.deployTimes(), Dial: (&net.Dialer{}).DialContext, Now: time.Now, Log: log}
 	runner := change.NewRunner(book, deployer.Plans(), live, requestAlerts(desk), log)
@@ -108,10 +108,18 @@ func Run(ctx context.Context, cfg Config, version string, log *slog.Logger) (err
 
 	// What listens.
 	spec := cfg.link()
+	stale, err := link.RemoveStale(ctx, spec)
+	if err != nil {
+		return fmt.Errorf("appliance: provisioning interface: %w", err)
+	}
+	if len(stale) > 0 {
+		log.Info("provisioning interface of an earlier configuration removed", "done", stale)
+	}
 	if _, err := link.Ensure(ctx, spec); err != nil {
 		return fmt.Errorf("appliance: provisioning interface: %w", err)
 	}
-	watch := newWatcher(sightings)
+	guide.Link = prefix.Masked()
+	watch := newWatcher(sightings, guide.Host, desk.Post)
 	raw, err := db.Raw("dhcp")
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
@@ -136,25 +144,22 @@ func Run(ctx context.Context, cfg Config, version string, log *slog.Logger) (err
 	}
 	bootHandler, err := httpboot.New(httpboot.Config{Loaders: os.DirFS(cfg.Netboot.Loaders), Netboot: os.DirFS(cfg.Netboot.Dir), DiskLoader: diskLoader(cfg.Netboot.Loaders),
 		Images: http.StripPrefix("/images", lib.Handler()), ImageRate: cfg.HTTP.ImageRate, OnAccess: watch.http},
-		scripter{guide, biosKernel(cfg.Netboot.Dir), cfg.Netboot.Args}, log)
+		scripter{guide, guide.Host, cfg.claims(spec.Name(), leases), desk.Post, biosKernel(cfg.Netboot.Dir), cfg.Netboot.Args}, log)
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}
 	bootMux := http.NewServeMux()
 	bootMux.Handle("/agent/", agents.Handler())
 	bootMux.Handle("/", bootHandler)
-	bootListener, err := net.Listen("tcp4", netip.AddrPortFrom(addr, cfg.HTTP.Port).String())
-	if err != nil {
-		return fmt.Errorf("appliance: boot server: %w", err)
-	}
+	bootHTTP := bootServer{netip.AddrPortFrom(addr, cfg.HTTP.Port), spec.Name(), bootMux, log}
 	services := newSupervisor(log)
 	local := &api.Server{Pod: cfg.Pod, Version: version, Assets: registry, Book: book, Runner: runner, Live: live, Deploy: deployer,
 		Power: actuator, Alerts: desk, Logs: logbook, Images: images, PDUs: pduDesk{devices}, Drivers: driverStatus(drivers),
 		Metrics: promhttp.HandlerFor(newMetrics(newPodMetrics(registry, book, desk), leases, files), promhttp.HandlerOpts{}),
-		Ready:   services.ready, Now: time.Now, Log: log}
+		Ready:   func() error { return errors.Join(services.ready(), leases.Healthy()) }, Now: time.Now, Log: log}
 	apiServers, err := cfg.listenAPI(local.Handler(), log)
 	if err != nil {
-		return errors.Join(fmt.Errorf("appliance: %w", err), bootListener.Close())
+		return fmt.Errorf("appliance: %w", err)
 	}
 
 	// Start; stop in the opposite order.
@@ -169,12 +174,12 @@ func Run(ctx context.Context, cfg Config, version string, log *slog.Logger) (err
 		{"dhcp", leases.Serve},
 		{"tftp", files.Serve},
 		{"router advertisements", solicitations.Serve},
-		{"deadlines", overdue(registry, desk)},
+		{"http " + bootHTTP.addr.String(), bootHTTP.run},
+		{"forgetting", forgetting(book, desk, time.Duration(cfg.Keep), time.Now)},
 	} {
 		services.start(ctx, s)
 	}
-	servers := append(apiServers, &listening{httpboot.Server(bootMux, log), httpboot.Limit(bootListener, 4096, 64), nil})
-	for _, s := range servers {
+	for _, s := range apiServers {
 		services.start(ctx, service{"http " + s.listener.Addr().String(), s.run})
 	}
 	defer runner.Close()
@@ -182,8 +187,13 @@ func Run(ctx context.Context, cfg Config, version string, log *slog.Logger) (err
 		return fmt.Errorf("appliance: %w", err)
 	}
 	log.Info("appliance runs", "pod", cfg.Pod, "version", version, "boot", bootURL, "api", cfg.API.Socket)
-	notifyReady()
-	<-ctx.Done()
+	services.announce(ctx, 30*time.Second, notifyReady)
+	select {
+	case err := <-engine.failed:
+		log.Error("appliance ends, to be started anew: its store has failed", "error", err)
+		return fmt.Errorf("appliance: %w", err)
+	case <-ctx.Done():
+	}
 	log.Info("appliance stops")
 	return nil
 }

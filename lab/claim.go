@@ -26,8 +26,12 @@ var ErrHeld = errors.New("the lab is up")
 // RunDir is where the lab of that name has its sockets while it is up.
 func RunDir(name string) string { return filepath.Join(runRoot, name) }
 
+// ControlName is the file name of a lab's control socket, beside that of its
+// appliance.
+const ControlName = "control.sock"
+
 // ControlSocket is where a lab's supervisor listens, see package control.
-func ControlSocket(name string) string { return filepath.Join(RunDir(name), "control.sock") }
+func ControlSocket(name string) string { return filepath.Join(RunDir(name), ControlName) }
 
 // record is what a lab writes down before it makes anything, so that another
 // process can clean up after it.

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -29,6 +30,9 @@ type Config struct {
 	Machines []machine.Spec `json:"machines"`
 	// Outlets of the PDU; as many as the machines use, at least 8, unless set.
 	Outlets int `json:"outlets,omitempty"`
+	// PDUDelay is between a command to an outlet and its relay; meanwhile the PDU
+	// says that the command is pending, as rPDU2 does.
+	PDUDelay time.Duration `json:"pdu_delay,omitempty"`
 	// Appliance is the program that runs in the pod; empty runs none, and the
 	// lab then gives the provisioning interface its address.
 	Appliance string `json:"appliance,omitempty"`
@@ -61,8 +65,8 @@ type Forward struct {
 	// Listen is a host address and port, such as 127.0.0.1:2201.
 	Listen string `json:"listen"`
 	// To is "machine:NAME:PORT" (at the address that the machine uses),
-	// "appliance" (its API's Unix socket), or "tcp:IP:PORT" as seen from the
-	// appliance.
+	// "appliance" (its API's Unix socket, for GET and HEAD only), or "tcp:IP:PORT"
+	// as seen from the appliance.
 	To string `json:"to"`
 }
 
@@ -166,7 +170,10 @@ func (f Forward) validate(c Config) error {
 	}
 	kind, rest, _ := strings.Cut(f.To, ":")
 	switch kind {
-	case "appliance":
+	case toAppliance:
+		if rest != "" {
+			return fmt.Errorf("forward %s to %q: the appliance's API has no port", f.Listen, f.To)
+		}
 		return nil
 	case "tcp":
 		if _, _, err := net.SplitHostPort(rest); err != nil {

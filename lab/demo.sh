@@ -13,7 +13,7 @@ key=$state/id_ed25519
 ssh_port=2221 page_port=7480
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-run() { printf '\033[2m$ %s\033[0m\n' "${*//$PWD\//}"; "$@"; }
+run() { printf '\033[2m$ %s\033[0m\n' "${*//$PWD\//}" >&2; "$@"; } # also where a pipe takes what it prints
 gantry() { run "$bin/gantry" "$@"; }
 
 if [ "${1:-}" = down ]; then
@@ -21,9 +21,21 @@ if [ "${1:-}" = down ]; then
 	exit 0
 fi
 
+# Whoever called us with sudo gets the key to log in with; all else of the lab is
+# root's, and what is printed says so.
+sudo=
+[ -z "${SUDO_UID:-}" ] || sudo="sudo "
+mkdir -p build/lab
+chmod 755 build/lab
+hand_over() {
+	[ -n "${SUDO_UID:-}" ] || return 0
+	chown ":$SUDO_GID" "$state" # to pass, not to write
+	chown "$SUDO_UID:$SUDO_GID" "$key" "$key.pub" "$state/known_hosts"
+}
+
 began=$SECONDS
 "$bin/gantry" lab down --name $name >/dev/null 2>&1 || true # an earlier demo
-trap '[ $? = 0 ] || { echo; echo "The demo failed. The lab is left up to look at: build/bin/gantry lab status --name demo; log: build/lab/demo/appliance.log; end it with: make demo-down" >&2; }' EXIT
+trap '[ $? = 0 ] || { echo; echo "The demo failed. The lab is left up to look at: ${sudo}build/bin/gantry lab status --name demo; log: build/lab/demo/appliance.log; end it with: make demo-down" >&2; }' EXIT
 
 say "1. A pod comes up: a switch, a PDU, an appliance, and a machine with an empty disk that is off"
 gantry lab up --name $name --state "$state" --machines 1 --firmware bios --disk 8 --appliance "$bin/gantry-appliance" --ssh-port $ssh_port --api-port $page_port
@@ -58,12 +70,13 @@ gantry machine show m1 | grep -E '^(state|wiped)'
 say "8. And deployed again, so that there is something to log in to"
 gantry machine deploy m1 --image debian-12 --hostname web1 --ssh-key "$key.pub"
 "$bin/gantry" machine show m1 -o json | sed -n 's/^ *"\(ssh-ed25519 [^" ]*\).*/[127.0.0.1]:'$ssh_port' \1/p' >"$state/known_hosts"
+hand_over
 
 say "Done in $((SECONDS - began)) s. The pod goes on until: make demo-down"
 cat <<TEXT
   log in         ${login[*]//$PWD\//}
   status page    http://127.0.0.1:$page_port/
   metrics        http://127.0.0.1:$page_port/metrics
-  commands       export GANTRY_SOCKET=$socket; build/bin/gantry --help
-  console        build/bin/gantry lab console m1 --name $name
+  commands       ${sudo}build/bin/gantry --socket $socket machine list
+  console        ${sudo}build/bin/gantry --socket $socket machine console m1
 TEXT

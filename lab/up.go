@@ -121,6 +121,7 @@ func (l *Lab) plugIn(life context.Context) (err error) {
 	l.pdu, err = labpdu.New(labpdu.Config{
 		Outlets: l.cfg.Outlets, Names: l.outletNames(),
 		ReadCommunity: l.secrets.ReadCommunity, WriteCommunity: l.secrets.WriteCommunity,
+		OnDelay: l.cfg.PDUDelay, OffDelay: l.cfg.PDUDelay,
 		Trace: l.cfg.PDUTrace,
 	}, board{l}, l.cfg.Log)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -151,13 +152,19 @@ func (b *bench) problem(w *httptest.ResponseRecorder, status int, want ...string
 	}
 }
 
+// issue fetches a token as a machine does: while it is told to wait, it waits.
 func (b *bench) issue() string {
 	b.t.Helper()
-	token, err := b.service.Issue(b.t.Context(), machine1, mac1, netip.MustParseAddrPort(addr1).Addr())
-	if err != nil {
-		b.t.Fatal(err)
+	for {
+		token, err := b.service.Issue(b.t.Context(), machine1, mac1, netip.MustParseAddrPort(addr1).Addr())
+		if err == nil {
+			return token
+		}
+		if !errors.Is(err, ErrBusy) {
+			b.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
 	}
-	return token
 }
 
 func goodHello() job.Hello {

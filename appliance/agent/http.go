@@ -2,6 +2,8 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +20,7 @@ const (
 	maxHello  = 64 << 10
 	maxReport = 1 << 20
 	maxLog    = 256 << 10
+	maxLines  = 4096 // of a call; each costs a time stamp too
 )
 
 // Handler serves the agents' endpoints, as netboot/job lists them.
@@ -36,6 +39,10 @@ func (s *Service) serveHello(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
+	if !s.calls.Allow(from) {
+		s.fail(w, r, errTooMany)
+		return
+	}
 	var h job.Hello
 	if err := readJSON(w, r, maxHello, &h); err != nil {
 		s.fail(w, r, err)
@@ -49,16 +56,21 @@ func (s *Service) serveHello(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, welcome)
 }
 
-// withSession lets only a live session through.
+// withSession lets only a live session through, from where it began.
 func (s *Service) withSession(next func(http.ResponseWriter, *http.Request, Boot)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		b, err := s.authenticate(r.Context(), bearer(r))
+		from, err := remote(r)
 		if err != nil {
 			s.fail(w, r, err)
 			return
 		}
-		if len(b.Token) > 0 {
-			if err := s.change(r.Context(), b.Machine, func(b *Boot) error { b.Token = nil; return nil }); err != nil {
+		b, err := s.authenticate(r.Context(), bearer(r), from)
+		if err != nil {
+			s.refuse(w, r, from, err)
+			return
+		}
+		if len(b.Token) > 0 && bytes.Equal(b.Token, b.SessionToken) {
+			if err := s.spend(r.Context(), b.Machine, b.SessionToken); err != nil {
 				s.fail(w, r, err)
 				return
 			}
@@ -66,6 +78,27 @@ func (s *Service) withSession(next func(http.ResponseWriter, *http.Request, Boot
 		s.touch(b.Machine, nil)
 		next(w, r, b)
 	}
+}
+
+// refuse answers a call without a session.
+func (s *Service) refuse(w http.ResponseWriter, r *http.Request, from netip.Addr, err error) {
+	if !s.wrong.Allow(from) {
+		err = errTooMany
+	} else if errors.Is(err, ErrRefused) {
+		s.intruder(r.Context(), bearer(r), from)
+	}
+	s.fail(w, r, err)
+}
+
+// spend ends a token's use, unless another has taken its place, which is for
+// the machine's next boot.
+func (s *Service) spend(ctx context.Context, machine string, token []byte) error {
+	return s.change(ctx, machine, func(b *Boot) error {
+		if bytes.Equal(b.Token, token) {
+			b.Token = nil
+		}
+		return nil
+	})
 }
 
 func (s *Service) serveJob(w http.ResponseWriter, r *http.Request, b Boot) {
@@ -105,19 +138,32 @@ func (s *Service) serveLog(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
+	if !s.calls.Allow(from) {
+		s.fail(w, r, errTooMany)
+		return
+	}
 	b, err := s.mayLog(r.Context(), bearer(r), from)
 	if err != nil {
-		s.fail(w, r, err)
+		s.refuse(w, r, from, err)
 		return
 	}
 	if len(b.Session) > 0 {
 		s.touch(b.Machine, nil)
 	}
-	lines := []string{}
+	lines, more := []string{}, 0
 	sc := bufio.NewScanner(http.MaxBytesReader(w, r.Body, maxLog))
 	sc.Buffer(nil, 2*maxLog) // the body ends before a line can be too long
 	for sc.Scan() {
-		lines = append(lines, sc.Text())
+		switch line := sc.Text(); {
+		case line == "":
+		case len(lines) == maxLines:
+			more++
+		default:
+			lines = append(lines, line)
+		}
+	}
+	if more > 0 {
+		lines = append(lines, fmt.Sprintf("gantry-appliance: %d more lines of this call were left out", more))
 	}
 	if err := errors.Join(badBody(sc.Err()), s.book.Add(b.Machine, lines...)); err != nil {
 		s.fail(w, r, fmt.Errorf("log: %w", err))
@@ -129,10 +175,16 @@ func (s *Service) serveLog(w http.ResponseWriter, r *http.Request) {
 // errBad says that what an agent sent cannot be read.
 var errBad = errors.New("bad request")
 
-// fail answers with an RFC 9457 problem.
+// errTooMany says that one address calls too often; agents wait and repeat.
+var errTooMany = errors.New("too many calls from this address")
+
+// fail answers with an RFC 9457 problem. What went wrong within the appliance is
+// for its log only.
 func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status := http.StatusInternalServerError
+	status, detail := http.StatusInternalServerError, err.Error()
 	switch {
+	case errors.Is(err, errTooMany):
+		status = http.StatusTooManyRequests
 	case errors.Is(err, ErrRefused):
 		status = http.StatusForbidden
 	case errors.As(err, new(*http.MaxBytesError)):
@@ -143,11 +195,16 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 		// The agent hung up, or the appliance stops: then the agent is to ask again.
 		status = http.StatusServiceUnavailable
 	}
-	s.log.Warn("agent's call failed", "path", r.URL.Path, "from", r.RemoteAddr, "status", status, "error", err)
+	if status >= 500 {
+		detail = "the appliance cannot answer now; its log says why"
+	}
+	if status != http.StatusTooManyRequests { // a flood is not to fill the log
+		s.log.Warn("agent's call failed", "path", r.URL.Path, "from", r.RemoteAddr, "status", status, "error", err)
+	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	// The connection may be gone; there is nobody else to tell.
-	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()})
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
 }
 
 // badBody makes a body that cannot be read the caller's fault, as repeating it
@@ -169,34 +226,6 @@ func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 		return fmt.Errorf("%s: body goes on after its end: %w", r.URL.Path, errBad)
 	}
 	return nil
-}
-
-// cleanReport makes a report of what a machine sent, with every text in it safe
-// to show on a terminal: disks, neighbours and the agent may call themselves
-// anything.
-func cleanReport(raw any) (r job.Report, err error) {
-	b, err := json.Marshal(cleanAll(raw))
-	if err != nil {
-		return r, err
-	}
-	err = badBody(json.Unmarshal(b, &r))
-	return r, err
-}
-
-func cleanAll(v any) any {
-	switch v := v.(type) {
-	case string:
-		return clean(v)
-	case []any:
-		for i := range v {
-			v[i] = cleanAll(v[i])
-		}
-	case map[string]any:
-		for k := range v {
-			v[k] = cleanAll(v[k])
-		}
-	}
-	return v
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -19,8 +19,14 @@ type Logbook struct {
 	dir string
 	now func() time.Time
 
-	mu   sync.Mutex // guards subs and the files
-	subs map[string]map[chan string]struct{}
+	mu    sync.Mutex // guards books
+	books map[string]*book
+}
+
+// book is one machine's log. Machines do not wait for each other's.
+type book struct {
+	mu   sync.Mutex // guards subs and the machine's files
+	subs map[chan string]struct{}
 }
 
 // logSize bounds a machine's log, logLine one line of it.
@@ -34,13 +40,26 @@ func NewLogbook(dir string, now func() time.Time) (*Logbook, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("machine logs: %w", err)
 	}
-	return &Logbook{dir: dir, now: now, subs: map[string]map[chan string]struct{}{}}, nil
+	return &Logbook{dir: dir, now: now, books: map[string]*book{}}, nil
+}
+
+// book returns a machine's book, which it makes.
+func (l *Logbook) book(machine string) *book {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.books[machine]
+	if b == nil {
+		b = &book{subs: map[chan string]struct{}{}}
+		l.books[machine] = b
+	}
+	return b
 }
 
 // Add appends lines to a machine's log.
 func (l *Logbook) Add(machine string, lines ...string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	k := l.book(machine)
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	path := filepath.Join(l.dir, machine+".log")
 	if st, err := os.Stat(path); err == nil && st.Size() > logSize {
 		if err := os.Rename(path, path+".1"); err != nil {
@@ -54,9 +73,9 @@ func (l *Logbook) Add(machine string, lines ...string) error {
 	stamp := l.now().UTC().Format("2006-01-02T15:04:05.000Z ")
 	var b strings.Builder
 	for _, line := range lines {
-		line = stamp + clean(line)
+		line = stamp + clean(line, logLine)
 		b.WriteString(line + "\n")
-		for c := range l.subs[machine] {
+		for c := range k.subs {
 			select {
 			case c <- line:
 			default: // a follower that does not read misses lines; the file has them
@@ -67,12 +86,13 @@ func (l *Logbook) Add(machine string, lines ...string) error {
 	return errors.Join(err, f.Close())
 }
 
-// clean makes a line from outside safe to show on a terminal.
-func clean(s string) string {
+// clean makes a line from outside safe to show on a terminal, and cuts it to
+// limit bytes.
+func clean(s string, limit int) string {
 	s = strings.TrimRight(s, "\r\n")
 	more := ""
-	if len(s) > logLine {
-		s, more = s[:logLine], "…"
+	if len(s) > limit {
+		s, more = s[:limit], "…"
 	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
@@ -84,8 +104,9 @@ func clean(s string) string {
 
 // Tail returns the last n lines of a machine's log.
 func (l *Logbook) Tail(machine string, n int) ([]string, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	k := l.book(machine)
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	return l.tail(machine, n)
 }
 
@@ -111,19 +132,17 @@ func (l *Logbook) tail(machine string, n int) ([]string, error) {
 
 // Follow returns the last n lines and a channel of those to come.
 func (l *Logbook) Follow(machine string, n int) (last []string, more <-chan string, stop func(), err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	k := l.book(machine)
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if last, err = l.tail(machine, n); err != nil {
 		return nil, nil, nil, err
 	}
 	c := make(chan string, 256)
-	if l.subs[machine] == nil {
-		l.subs[machine] = map[chan string]struct{}{}
-	}
-	l.subs[machine][c] = struct{}{}
+	k.subs[c] = struct{}{}
 	return last, c, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.subs[machine], c)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.subs, c)
 	}, nil
 }

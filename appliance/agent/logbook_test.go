@@ -166,7 +166,7 @@ func TestAgentLog(t *testing.T) {
 		if err != nil || len(lines) < 4 {
 			t.Fatalf("%d lines, %v", len(lines), err)
 		}
-		for i, want := range []string{"first", "sec·]0;owned·ond", "", "last without end"} {
+		for i, want := range []string{"first", "sec·]0;owned·ond", "last without end"} {
 			if _, got, _ := strings.Cut(lines[i], " "); got != want {
 				t.Errorf("line %d is %q, want %q", i, got, want)
 			}
@@ -177,6 +177,38 @@ func TestAgentLog(t *testing.T) {
 	})
 }
 
+// TestLogCallIsBounded: a body of line ends writes next to nothing, though each
+// line would get its time, and a call with very many lines a bounded number.
+func TestLogCallIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		session := b.begin()
+		for _, body := range []string{strings.Repeat("\n", maxLog), strings.Repeat("\r\n", maxLog/2), strings.Repeat("y\n", maxLog/2)} {
+			if code := b.call(t.Context(), "POST", "/agent/v1/log", session, addr1, body).Code; code != http.StatusNoContent {
+				t.Errorf("answered %d", code)
+			}
+		}
+		lines, err := b.logs.Tail(machine1, 1<<20)
+		if err != nil || len(lines) != maxLines+1 {
+			t.Fatalf("%d lines, %v", len(lines), err)
+		}
+		if want := fmt.Sprintf("%d more lines", maxLog/2-maxLines); !strings.Contains(lines[maxLines], want) {
+			t.Errorf("the last line is %q, want %q", lines[maxLines], want)
+		}
+	})
+}
+
+// TestLogsDoNotWaitForEachOther: one machine's log that is being written holds up
+// nobody else's.
+func TestLogsDoNotWaitForEachOther(t *testing.T) {
+	l := newLogbook(t)
+	busy := l.book(machine1)
+	busy.mu.Lock()
+	defer busy.mu.Unlock()
+	if err := l.Add("m2", "hello"); err != nil {
+		t.Error(err)
+	}
+}
+
 // FuzzClean holds that no line from a machine can act on a terminal, is longer
 // than the log's reader takes, or spans lines.
 func FuzzClean(f *testing.F) {
@@ -184,7 +216,7 @@ func FuzzClean(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		got := clean(s)
+		got := clean(s, logLine)
 		if len(got) > 3*logLine+len("…") || !utf8.ValidString(got) {
 			t.Errorf("%d bytes, valid %v", len(got), utf8.ValidString(got))
 		}

@@ -4,9 +4,10 @@
 // logs.
 //
 // What always holds: a token serves one hello of one boot of one machine from
-// the address that fetched it; a session has at most one job; a job's final
-// report is committed before it is acknowledged; a job that is given again under
-// the same ID is the same job.
+// the address that fetched it, none is made while an agent speaks, and a session
+// serves that address only; a session has at most one job; a job's final report
+// is committed before it is acknowledged; a job that is given again under the
+// same ID is the same job.
 package agent
 
 import (
@@ -24,6 +25,7 @@ import (
 
 	"github.com/gantry-pod/gantry/appliance/asset"
 	"github.com/gantry-pod/gantry/netboot/job"
+	"github.com/gantry-pod/gantry/pxe/httpboot"
 	"github.com/gantry-pod/gantry/store"
 )
 
@@ -38,19 +40,30 @@ type Boot struct {
 	MAC     string     `json:"mac,omitempty"`
 	From    netip.Addr `json:"from,omitzero"`
 	Expires time.Time  `json:"expires,omitzero"`
-	// Session is the SHA-256 of the session token; empty when no agent runs.
-	Session []byte    `json:"session,omitempty"`
-	Began   time.Time `json:"began,omitzero"`
-	// Job is what the agent has to do, Final its last report.
-	Job   *job.Job    `json:"job,omitempty"`
-	Final *job.Report `json:"final,omitempty"`
+	// Session is the SHA-256 of the session token; empty when no agent runs. It
+	// was begun with the token that SessionToken is the SHA-256 of, and serves
+	// SessionFrom only.
+	Session      []byte     `json:"session,omitempty"`
+	SessionToken []byte     `json:"session_token,omitempty"`
+	SessionFrom  netip.Addr `json:"session_from,omitzero"`
+	Began        time.Time  `json:"began,omitzero"`
+	// Displaced are the SHA-256s of the tokens and sessions that newer ones took
+	// the place of since the machine was last switched off. Who shows one is a
+	// second that was told to be this machine.
+	Displaced [][]byte `json:"displaced,omitempty"`
+	// Job is what the agent has to do, without its secrets, and Final its last
+	// report. Until then Sealed is the whole job, encrypted, if it has any.
+	Job    *job.Job    `json:"job,omitempty"`
+	Sealed []byte      `json:"sealed,omitempty"`
+	Final  *job.Report `json:"final,omitempty"`
 }
 
 // Tables are the tables of this package.
 type Tables struct {
-	boots    *store.Table[Boot]
-	sessions *store.Index[Boot]
-	tokens   *store.Index[Boot]
+	boots     *store.Table[Boot]
+	sessions  *store.Index[Boot]
+	tokens    *store.Index[Boot]
+	displaced *store.Index[Boot]
 }
 
 // NewTables declares the tables.
@@ -66,7 +79,13 @@ func NewTables() *Tables {
 	}
 	return &Tables{boots: t,
 		sessions: store.NewIndex(t, "session", hash(func(b *Boot) []byte { return b.Session }), true),
-		tokens:   store.NewIndex(t, "token", hash(func(b *Boot) []byte { return b.Token }), true)}
+		tokens:   store.NewIndex(t, "token", hash(func(b *Boot) []byte { return b.Token }), true),
+		displaced: store.NewIndex(t, "displaced", func(b *Boot) (keys []store.Key) {
+			for _, h := range b.Displaced {
+				keys = append(keys, store.K(h))
+			}
+			return keys
+		}, true)}
 }
 
 // Schemas lists the tables for store.Open.
@@ -96,6 +115,9 @@ type Service struct {
 	alert  func(ctx context.Context, machine, code, detail, action string)
 	log    *slog.Logger
 	now    func() time.Time
+	began  time.Time      // when this appliance began to listen
+	calls  *httpboot.Pace // of hello and log, which anyone may call
+	wrong  *httpboot.Pace // of calls without a session, which are logged
 
 	mu    sync.Mutex // guards links
 	links map[string]*link
@@ -110,10 +132,19 @@ type link struct {
 	began   time.Time     // when this appliance first knew of the link
 }
 
-// New makes a service. alert is called when a person is needed.
+// Calls that one address may make before it is told to wait: an agent says hello
+// once, and ships its log three times a second at most.
+const (
+	callRate  = 5
+	callBurst = 20
+)
+
+// New makes a service. alert is called when a person is needed; it must not
+// block, as whoever is on the network can bring it about.
 func New(db *store.DB, t *Tables, assets *asset.Registry, book *Logbook, times Times,
 	alert func(ctx context.Context, machine, code, detail, action string), log *slog.Logger, now func() time.Time) *Service {
 	return &Service{db: db, t: t, assets: assets, book: book, times: times, alert: alert, log: log, now: now,
+		began: now(), calls: httpboot.NewPace(callRate, callBurst, now), wrong: httpboot.NewPace(callRate, callBurst, now),
 		links: map[string]*link{}}
 }
 
@@ -151,25 +182,41 @@ func (s *Service) glance(machine string) link {
 // ErrRefused says that a caller is not who it says, or may not do that.
 var ErrRefused = errors.New("refused")
 
+// ErrBusy says that an agent speaks for the machine, which is not to be given
+// another token.
+var ErrBusy = errors.New("an agent works on the machine")
+
 // Issue makes a boot token for a machine, for the agent that the caller's boot
-// script will start. It replaces one that was given out before.
+// script will start. It replaces one that was given out before. While an agent
+// speaks it is ErrBusy: whoever asks then is not that machine, which is at work.
+// One that lost its agent has been silent for long when it asks again.
 func (s *Service) Issue(ctx context.Context, machine, mac string, from netip.Addr) (string, error) {
 	token, hash, err := newToken()
 	if err != nil {
 		return "", err
 	}
 	err = s.change(ctx, machine, func(b *Boot) error {
+		if s.speaks(b) {
+			return fmt.Errorf("machine %s: %w", machine, ErrBusy)
+		}
+		b.displace(b.Token, b.Session)
 		b.Token, b.MAC, b.From, b.Expires = hash, mac, from, s.now().Add(s.times.Token)
 		return nil
 	})
 	return token, err
 }
 
+// speaks says whether the machine's agent has spoken of late. One that had a
+// session before this appliance started may be about to.
+func (s *Service) speaks(b *Boot) bool {
+	return len(b.Session) > 0 && s.now().Sub(latest(s.glance(b.Machine).seen, s.began)) < s.times.Lost/2
+}
+
 // Reset forgets a machine's session and token, so that only a new boot counts.
 // Call it before the machine is switched off.
 func (s *Service) Reset(ctx context.Context, machine string) error {
 	err := s.change(ctx, machine, func(b *Boot) error {
-		b.Session, b.Token, b.Job, b.Final = nil, nil, nil, nil
+		b.Session, b.Token, b.Displaced, b.Job, b.Sealed, b.Final = nil, nil, nil, nil, nil, nil
 		return nil
 	})
 	s.mu.Lock()
@@ -219,8 +266,9 @@ func (s *Service) hello(ctx context.Context, token string, h job.Hello, from net
 		return job.Welcome{}, err
 	}
 	var why string
+	var two bool
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		why = ""
+		why, two = "", false
 		b, err := s.t.boots.Get(tx, store.K(h.Machine))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -228,24 +276,32 @@ func (s *Service) hello(ctx context.Context, token string, h job.Hello, from net
 		m, err := s.assets.Get(tx, h.Machine)
 		if errors.Is(err, asset.ErrNotFound) {
 			// Nobody is told: a stranger could call people as often as it can make names up.
-			return fmt.Errorf("no such machine: %w", ErrRefused)
+			return ErrRefused
 		}
 		if err != nil {
 			return err
 		}
+		if two = b.wasDisplaced(sha256.Sum256([]byte(token))); two {
+			b.contest()
+			return s.t.boots.Put(tx, b)
+		}
 		if why = s.mistrust(&b, &m, token, h, from); why != "" {
 			return nil
 		}
-		b.Session, b.Began = hash, s.now()
+		b.Session, b.SessionToken, b.SessionFrom, b.Began = hash, b.Token, from, s.now()
 		return s.t.boots.Put(tx, b)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return job.Welcome{}, err
-	}
-	if why != "" {
+	case two:
+		s.contested(ctx, h.Machine, from)
+		return job.Welcome{}, ErrRefused
+	case why != "":
+		s.log.Warn("agent refused", "machine", h.Machine, "from", from, "why", why)
 		s.alert(ctx, h.Machine, "agent-refused", fmt.Sprintf("an agent at %s (MAC %s, UUID %s) said it is machine %s and was refused: %s", from, h.BootMAC, h.UUID, h.Machine, why),
 			"if you did not move hardware or restart machines just now, find out what has that address")
-		return job.Welcome{}, fmt.Errorf("%s: %w", why, ErrRefused)
+		return job.Welcome{}, ErrRefused // the reason would tell a stranger what to say next time
 	}
 	s.touch(h.Machine, func(l *link) { l.seq, l.last = 0, nil })
 	s.log.Info("agent began", "machine", h.Machine, "from", from, "agent", h.Agent)
@@ -284,12 +340,13 @@ func (s *Service) mistrust(b *Boot, m *asset.Machine, token string, h job.Hello,
 	return ""
 }
 
-// authenticate returns the machine whose session a token is.
-func (s *Service) authenticate(ctx context.Context, token string) (b Boot, err error) {
+// authenticate returns the machine whose session a token is, if it is used from
+// where it began.
+func (s *Service) authenticate(ctx context.Context, token string, from netip.Addr) (b Boot, err error) {
 	sum := sha256.Sum256([]byte(token))
 	err = s.db.View(ctx, func(tx *store.Tx) error {
 		b, err = s.t.sessions.Get(tx, store.K(sum[:]))
-		if errors.Is(err, store.ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) || err == nil && b.SessionFrom != from {
 			return fmt.Errorf("the session is not known or has ended: %w", ErrRefused)
 		}
 		return err
@@ -300,7 +357,7 @@ func (s *Service) authenticate(ctx context.Context, token string) (b Boot, err e
 // mayLog returns the machine whose log a caller may add to: a session's, or that
 // of a boot token which is not spent, as an agent may fail before its hello.
 func (s *Service) mayLog(ctx context.Context, token string, from netip.Addr) (b Boot, err error) {
-	if b, err = s.authenticate(ctx, token); !errors.Is(err, ErrRefused) {
+	if b, err = s.authenticate(ctx, token, from); !errors.Is(err, ErrRefused) {
 		return b, err
 	}
 	refused := err

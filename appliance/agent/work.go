@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gantry-pod/gantry/appliance/asset"
+	"github.com/gantry-pod/gantry/appliance/machine"
 	"github.com/gantry-pod/gantry/netboot/job"
+	"github.com/gantry-pod/gantry/store"
 )
 
 // ErrLost says that a machine's agent has not spoken for too long.
@@ -60,9 +63,13 @@ func (s *Service) Await(ctx context.Context, machine string) error {
 // *job.Problem if the agent failed, or wraps ErrLost if it went silent; the job
 // stays and is given to the machine's next agent.
 func (s *Service) Do(ctx context.Context, machine string, j job.Job, on func(job.Report)) (*job.Result, error) {
-	err := s.change(ctx, machine, func(b *Boot) error {
+	shown, sealed, err := s.hide(&j)
+	if err != nil {
+		return nil, err
+	}
+	err = s.change(ctx, machine, func(b *Boot) error {
 		if b.Job == nil || b.Job.ID != j.ID {
-			b.Job, b.Final = &j, nil
+			b.Job, b.Sealed, b.Final = shown, sealed, nil
 		}
 		return nil
 	})
@@ -143,7 +150,8 @@ func (s *Service) wait(ctx context.Context, c <-chan struct{}, d time.Duration) 
 }
 
 // next returns the job that the agent of b's machine has to do, other than the
-// one called after; it waits for one until poll has passed.
+// one called after; it waits for one until poll has passed. A rescue is done
+// again by each new agent: it is what the machine is up for.
 func (s *Service) next(ctx context.Context, b Boot, after string) (*job.Job, error) {
 	until := s.now().Add(s.times.Poll)
 	for {
@@ -155,8 +163,12 @@ func (s *Service) next(ctx context.Context, b Boot, after string) (*job.Job, err
 		if string(now.Session) != string(b.Session) {
 			return nil, fmt.Errorf("another agent has begun on this machine: %w", ErrRefused)
 		}
-		if now.Job != nil && now.Final == nil && now.Job.ID != after {
-			return now.Job, nil
+		if now.Job != nil && now.Job.ID != after && (now.Final == nil || now.Job.Kind == job.Rescue) {
+			j, err := s.whole(&now)
+			if err == nil && now.Final != nil {
+				j.Deadline = time.Time{} // it was its request's, which has ended
+			}
+			return j, err
 		}
 		left := until.Sub(s.now())
 		if left <= 0 {
@@ -173,20 +185,24 @@ func (s *Service) report(ctx context.Context, b Boot, id string, r job.Report) (
 	if b.Job == nil || b.Job.ID != id {
 		return job.Reply{Cancel: true}, nil
 	}
-	if b.Final != nil {
+	again := b.Final != nil
+	if again && b.Job.Kind != job.Rescue {
 		return job.Reply{}, nil // a repeat of the last word
 	}
 	if r.Final {
 		err := s.change(ctx, b.Machine, func(now *Boot) error {
-			if now.Job == nil || now.Job.ID != id || now.Final != nil {
+			if now.Job == nil || now.Job.ID != id || now.Final != nil && !again {
 				return nil
 			}
-			now.Final = &r
+			now.Final, now.Sealed = &r, nil
 			if now.Job.Kind == job.Reboot || now.Job.Kind == job.PowerOff {
 				now.Session = nil // this was its last word
 			}
 			return nil
 		})
+		if err == nil && again {
+			err = s.rescued(ctx, b.Machine, &r)
+		}
 		if err != nil {
 			return job.Reply{}, err
 		}
@@ -197,4 +213,19 @@ func (s *Service) report(ctx context.Context, b Boot, id string, r job.Report) (
 		}
 	})
 	return job.Reply{}, nil
+}
+
+// rescued records how to log in to a rescue system that was started again, with
+// a host key of its own: its request has ended, and nobody else waits for it.
+func (s *Service) rescued(ctx context.Context, id string, r *job.Report) error {
+	line := "the rescue system did not start again; leave rescue and enter it anew"
+	if r.State == job.Done && r.Result != nil && r.Result.Rescue != nil {
+		line = r.Result.Rescue.String()
+	}
+	return s.assets.Change(ctx, id, func(_ *store.Tx, m *asset.Machine) error {
+		if m.Status.State == machine.Rescue {
+			m.Status.Reason = line
+		}
+		return nil
+	})
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,7 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gantry-pod/gantry/appliance/asset"
+	"github.com/gantry-pod/gantry/appliance/machine"
 	"github.com/gantry-pod/gantry/netboot/job"
+	"github.com/gantry-pod/gantry/store"
 )
 
 func final(seq int64) job.Report {
@@ -362,4 +366,65 @@ func TestReportsAreClean(t *testing.T) {
 			t.Errorf("%+v, saw %q", inv, o.saw)
 		}
 	})
+}
+
+// TestRescueIsGivenAgain: each new agent of a machine in rescue does the rescue
+// anew, and what it says of it is recorded though its request has ended.
+func TestRescueIsGivenAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		ready := func(address string) job.Report {
+			return job.Report{Seq: 1, State: job.Done, Final: true, Result: &job.Result{Rescue: &job.RescueReady{Address: address}}}
+		}
+		session := b.begin()
+		end := b.do(t.Context(), job.Job{ID: "j1", Kind: job.Rescue, Deadline: time.Now().Add(time.Minute)})
+		synctest.Wait()
+		b.report(session, "j1", ready("10.0.0.10:22"))
+		if o := <-end; o.err != nil || o.result.Rescue == nil {
+			t.Fatalf("ended with %+v, %v", o.result, o.err)
+		}
+		if id := b.gotJob(session, "j1"); id != "" {
+			t.Errorf("the agent that did it was given %s again", id)
+		}
+		b.stands(machine.Rescue)
+		session = b.begin()
+		var again job.Job
+		if w := b.next(session, ""); json.Unmarshal(w.Body.Bytes(), &again) != nil || again.ID != "j1" || !again.Deadline.IsZero() {
+			t.Errorf("the next agent was given %s, want j1 without its request's deadline", w.Body)
+		}
+		b.report(session, "j1", ready("10.0.0.11:22"))
+		if got, want := b.reason(), "rescue system at root@10.0.0.11:22"; got != want {
+			t.Errorf("reason %q, want %q", got, want)
+		}
+		b.report(session, "j1", job.Report{Seq: 2, State: job.Failed, Final: true, Problem: &job.Problem{Code: "internal"}})
+		if got := b.reason(); !strings.Contains(got, "did not start again") {
+			t.Errorf("reason %q", got)
+		}
+		b.stands(machine.Active)
+		b.report(session, "j1", ready("10.0.0.12:22"))
+		if got := b.reason(); got != "" {
+			t.Errorf("a machine that is not in rescue has reason %q", got)
+		}
+	})
+}
+
+// stands puts the machine into a state.
+func (b *bench) stands(s machine.State) {
+	b.t.Helper()
+	err := b.service.assets.Change(b.t.Context(), machine1, func(_ *store.Tx, m *asset.Machine) error {
+		m.Status = machine.Status{State: s}
+		return nil
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// reason is what the machine's record says of its state.
+func (b *bench) reason() string {
+	b.t.Helper()
+	m, err := b.service.assets.Machine(b.t.Context(), machine1)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return m.Status.Reason
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -95,41 +96,46 @@ type Desk struct {
 	sinks []Sink
 	log   *slog.Logger
 	now   func() time.Time
+	queue chan Alert // what was posted
+
+	mu     sync.Mutex // guards posted
+	posted map[string]time.Time
 }
 
 // NewDesk makes a desk over db, which was opened with t's schemas.
 func NewDesk(db *store.DB, t *Tables, sinks []Sink, log *slog.Logger, now func() time.Time) *Desk {
-	return &Desk{db: db, t: t, sinks: sinks, log: log, now: now}
+	return &Desk{db: db, t: t, sinks: sinks, log: log, now: now, queue: make(chan Alert, postQueue), posted: map[string]time.Time{}}
 }
 
 // Raise records a trouble. If the same trouble of the same subject is open, its
 // count grows, and people are told again only if that is an hour ago.
 func (d *Desk) Raise(ctx context.Context, a Alert) error {
-	var first bool
-	err := d.db.Update(ctx, func(tx *store.Tx) error {
-		now := d.now()
-		old, err := d.t.open.Get(tx, store.K(a.Code, a.Subject))
-		first = errors.Is(err, store.ErrNotFound)
-		switch {
-		case first:
-			a.ID = ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()
-			a.Count, a.First, a.Last, a.Told, a.Pending = 1, now, now, now, d.deliveries(now)
-			return d.t.alerts.Insert(tx, a)
-		case err != nil:
-			return err
-		}
-		if now.Sub(old.Told) > time.Hour {
-			old.Told, old.Pending = now, d.deliveries(now)
-		}
-		old.Count, old.Last, old.Detail, old.Action, old.Request = old.Count+1, now, a.Detail, a.Action, a.Request
-		return d.t.alerts.Put(tx, old)
-	})
-	if err != nil {
+	if err := d.db.Update(ctx, func(tx *store.Tx) error { return d.RaiseIn(tx, a) }); err != nil {
 		d.log.Error("alert not recorded", "code", a.Code, "subject", a.Subject, "detail", a.Detail, "error", err)
 		return fmt.Errorf("alert %s of %s: %w", a.Code, a.Subject, err)
 	}
-	d.log.Warn("alert: a person is needed", "code", a.Code, "subject", a.Subject, "detail", a.Detail, "action", a.Action, "request", a.Request, "new", first)
+	d.log.Warn("alert: a person is needed", "code", a.Code, "subject", a.Subject, "detail", a.Detail, "action", a.Action, "request", a.Request)
 	return nil
+}
+
+// RaiseIn is Raise within a transaction of the caller's, who logs it: a trouble
+// and its alert are then recorded together or not at all.
+func (d *Desk) RaiseIn(tx *store.Tx, a Alert) error {
+	now := d.now()
+	old, err := d.t.open.Get(tx, store.K(a.Code, a.Subject))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		a.ID = ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()
+		a.Count, a.First, a.Last, a.Told, a.Pending = 1, now, now, now, d.deliveries(now)
+		return d.t.alerts.Insert(tx, a)
+	case err != nil:
+		return err
+	}
+	if now.Sub(old.Told) > time.Hour {
+		old.Told, old.Pending = now, d.deliveries(now)
+	}
+	old.Count, old.Last, old.Detail, old.Action, old.Request = old.Count+1, now, a.Detail, a.Action, a.Request
+	return d.t.alerts.Put(tx, old)
 }
 
 func (d *Desk) deliveries(now time.Time) (list []Delivery) {

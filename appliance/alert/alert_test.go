@@ -3,6 +3,7 @@ package alert
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -221,6 +222,61 @@ func TestRestartKeepsPending(t *testing.T) {
 				t.Errorf("%s is still pending: %+v", a.Code, a.Pending)
 			}
 		}
+	})
+}
+
+// stuck is a sink whose other end takes the connection and says nothing.
+type stuck struct{}
+
+func (stuck) Name() string { return "stuck" }
+
+func (stuck) Send(ctx context.Context, _ Alert) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestStuckSinkHoldsUpNobody: while one sink hangs the other is told at once.
+func TestStuckSinkHoldsUpNobody(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		good := &sink{name: "good"}
+		b.open(stuck{}, good)
+		began := time.Now()
+		for i := range 100 {
+			b.raise("outlet", fmt.Sprint("machine/m", i))
+		}
+		pass(time.Second)
+		if len(good.got) != 100 {
+			t.Errorf("%d of 100 were delivered in %v", len(good.got), time.Since(began))
+		}
+	})
+}
+
+// TestPost: what is posted is recorded by Run, the same trouble once a minute
+// and everybody else's besides, and a flood neither blocks nor grows.
+func TestPost(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		b.open()
+		for range 1000 {
+			b.Post(Alert{Code: "agent-refused", Subject: "machine/m1"})
+			b.Post(Alert{Code: "agent-refused", Subject: "machine/m2"})
+		}
+		synctest.Wait()
+		if list := b.list(false); len(list) != 2 || list[0].Count != 1 || list[1].Count != 1 {
+			t.Errorf("%+v", list)
+		}
+		pass(postAgain)
+		b.Post(Alert{Code: "agent-refused", Subject: "machine/m1"})
+		synctest.Wait()
+		if list := b.list(false); len(list) != 2 || list[0].Count != 2 {
+			t.Errorf("a minute later: %+v", list)
+		}
+		for i := range 3 * postKnown {
+			b.Post(Alert{Code: "flood", Subject: fmt.Sprint(i)})
+		}
+		if len(b.posted) > postKnown || len(b.queue) > postQueue {
+			t.Errorf("%d remembered, %d wait", len(b.posted), len(b.queue))
+		}
+		synctest.Wait()
 	})
 }
 

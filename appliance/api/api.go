@@ -68,7 +68,8 @@ type Server struct {
 	Now          func() time.Time
 	Log          *slog.Logger
 
-	began time.Time
+	began     time.Time
+	transfers transfers
 }
 
 // Handler builds the API's handler.
@@ -119,9 +120,10 @@ func refuse(err error) error {
 		return nil
 	case errors.Is(err, asset.ErrNotFound), errors.Is(err, change.ErrNotFound), errors.Is(err, alert.ErrNotFound), errors.Is(err, ErrNoImage):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, asset.ErrLocked), errors.Is(err, asset.ErrExists), errors.Is(err, ErrConflict):
+	case errors.Is(err, asset.ErrLocked), errors.Is(err, asset.ErrExists), errors.Is(err, asset.ErrInUse), errors.Is(err, asset.ErrNoAddress),
+		errors.Is(err, ErrConflict):
 		return huma.Error409Conflict(err.Error())
-	case errors.As(err, &refusal), errors.Is(err, ErrBadInput):
+	case errors.As(err, &refusal), errors.Is(err, asset.ErrInvalid), errors.Is(err, ErrBadInput):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.As(err, &outlet):
 		return huma.Error502BadGateway(err.Error())

@@ -49,6 +49,8 @@ type bench struct {
 	handler http.Handler
 	rack    *rack
 	logged  *logBuffer
+	// stranger has calls come from somebody who is not root.
+	stranger bool
 }
 
 func newBench(t *testing.T) *bench {
@@ -73,9 +75,10 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	assets := asset.NewRegistry(db, at, vault, asset.Pool{First: netip.MustParseAddr("10.0.0.10"), Last: netip.MustParseAddr("10.0.0.20")}, time.Now)
+	assets := asset.NewRegistry(db, at, vault, asset.Pool{First: netip.MustParseAddr("10.0.0.10"), Last: netip.MustParseAddr("10.0.0.20"),
+		Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}, time.Now)
 	actuator := power.New(device{b.rack}, power.Limits{Call: time.Second, Settle: time.Second, Poll: time.Millisecond, OffFor: time.Millisecond}, log)
-	deployer := &deploy.Actuator{Assets: assets, Power: actuator, Images: b.rack, Sightings: boot.NewSightings(time.Now),
+	deployer := &deploy.Actuator{Network: deploy.Network{Prefix: netip.MustParsePrefix("10.0.0.0/24")}, Assets: assets, Power: actuator, Images: b.rack, Sightings: boot.NewSightings(time.Now),
 		Agents: agent.New(db, gt, assets, logs, agent.DefaultTimes(), func(context.Context, string, string, string, string) {}, log, time.Now),
 		Times:  deploy.DefaultTimes(), Dial: (&net.Dialer{}).DialContext, Now: time.Now, Log: log}
 	book, live := change.NewBook(db, ct, assets, time.Now), change.NewLive(time.Now)
@@ -123,6 +126,9 @@ func (b *bench) call(method, path, body string, headers ...string) *httptest.Res
 	b.t.Helper()
 	r := httptest.NewRequestWithContext(b.t.Context(), method, path, strings.NewReader(body))
 	r.Host = "gantry"
+	if !b.stranger {
+		r = r.WithContext(context.WithValue(r.Context(), rootKey{}, true))
+	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -235,7 +241,8 @@ func (k *rack) Show(_ context.Context, ref string) (Image, error) {
 	return Image{Name: "debian", Version: "12", Digest: "d1"}, nil
 }
 
-func (k *rack) Import(_ context.Context, spec ImportSpec, r io.Reader, _ func(int64, int64)) (Image, error) {
+func (k *rack) Import(_ context.Context, spec ImportSpec, r io.Reader, progress func(int64, int64)) (Image, error) {
+	progress(3, 10)
 	if spec.Name == "debian" {
 		return Image{}, fmt.Errorf("debian:12 is there: %w", ErrConflict)
 	}

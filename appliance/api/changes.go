@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -101,11 +103,13 @@ func (s *Server) requests(api huma.API) {
 			r, err := s.Runner.Cancel(ctx, in.ID)
 			return &requestOut{s.viewRequest(r)}, refuse(asRefusal(err))
 		})
-	huma.Register(api, op(http.MethodPost, "/v1/requests/{id}/retry", "retry-request", "Give a failed change request again", "requests", 202),
+	huma.Register(api, op(http.MethodPost, "/v1/requests/{id}/retry", "retry-request", "Go on with a failed change request where it failed, or give it anew where it was undone", "requests", 202),
 		func(ctx context.Context, in *requestIn) (*requestOut, error) { return s.retry(ctx, in.ID) })
 }
 
-// retry gives an ended request again; asking twice makes one new request.
+// retry goes on with a failed request at the step that failed; one that was
+// undone or called off is given anew. While the new one is at work, asking again
+// gives that one.
 func (s *Server) retry(ctx context.Context, id string) (*requestOut, error) {
 	old, err := s.Book.Get(ctx, id)
 	if err != nil {
@@ -114,19 +118,29 @@ func (s *Server) retry(ctx context.Context, id string) (*requestOut, error) {
 	if old.Status != change.Failed && old.Status != change.Cancelled {
 		return nil, huma.Error409Conflict("request " + id + " is " + string(old.Status) + "; only one that failed or was cancelled can be given again")
 	}
-	in := ChangeIn{MachineIn: MachineIn{ID: old.Machine}, Key: "retry-" + id}
+	if admit, ok := s.Deploy.AskAgain(old); ok {
+		r, err := s.Runner.Retry(ctx, id, admit)
+		if !errors.Is(err, change.ErrAnew) {
+			return &requestOut{s.viewRequest(r)}, refuse(asRefusal(err))
+		}
+	}
+	key, err := s.retryKey(ctx, id)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	in := ChangeIn{MachineIn: MachineIn{ID: old.Machine}, Key: key}
 	switch old.Kind {
 	case change.Deploy:
 		var spec deploy.Spec
-		if err := decode(old.Spec, &spec); err != nil {
-			return nil, refuse(err)
+		if err := s.decodeSpec(&old, &spec); err != nil {
+			return nil, refuse(asRefusal(err))
 		}
 		ask, admit, err := s.Deploy.AskDeploy(ctx, old.Machine, spec)
 		return s.submit(ctx, in, ask, admit, err)
 	case change.Rescue:
 		var spec deploy.RescueSpec
-		if err := decode(old.Spec, &spec); err != nil {
-			return nil, refuse(err)
+		if err := s.decodeSpec(&old, &spec); err != nil {
+			return nil, refuse(asRefusal(err))
 		}
 		ask, admit, err := s.Deploy.AskRescue(old.Machine, spec)
 		return s.submit(ctx, in, ask, admit, err)
@@ -144,8 +158,38 @@ func (s *Server) retry(ctx context.Context, id string) (*requestOut, error) {
 	return s.submit(ctx, in, ask, admit, nil)
 }
 
+// retryKey is the idempotency key under which a request is given anew: the last
+// one used, unless that retry has failed too.
+func (s *Server) retryKey(ctx context.Context, id string) (string, error) {
+	for n := 1; ; n++ {
+		key := fmt.Sprintf("retry-%s-%d", id, n)
+		r, err := s.Book.ByKey(ctx, caller(ctx), key)
+		switch {
+		case errors.Is(err, change.ErrNotFound):
+			return key, nil
+		case err != nil:
+			return "", err
+		case r.Status != change.Failed && r.Status != change.Cancelled:
+			return key, nil
+		}
+	}
+}
+
+// decodeSpec decodes a request's specification with its secrets into v.
+func (s *Server) decodeSpec(r *change.Request, v any) error {
+	spec, err := s.Book.Spec(r)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(spec, v); err != nil {
+		return fmt.Errorf("stored specification: %w", err)
+	}
+	return nil
+}
+
 func (s *Server) viewRequest(r change.Request) Request {
-	r.Spec = redact(r.Spec)
+	r.Spec, _ = change.Redact(r.Spec) // one of an older appliance has its secrets in it
+	r.Sealed = nil
 	v := Request{Request: r}
 	if p, ok := s.Live.Last(r.ID); ok && !r.Status.Ended() {
 		v.Progress = &p
@@ -157,7 +201,7 @@ func (s *Server) viewRequest(r change.Request) Request {
 // one of the caller's.
 func asRefusal(err error) error {
 	var te *machine.TransitionError
-	if errors.As(err, &te) || errors.Is(err, change.ErrEnded) {
+	if errors.As(err, &te) || errors.Is(err, change.ErrEnded) || errors.Is(err, change.ErrSecretsGone) {
 		return &deploy.Refusal{Err: err}
 	}
 	return err

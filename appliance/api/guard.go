@@ -32,7 +32,7 @@ func guard(next http.Handler) http.Handler {
 			return
 		}
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		protected.ServeHTTP(w, r)
@@ -51,6 +51,15 @@ func localName(host string) bool {
 }
 
 type callerKey struct{}
+
+// rootKey is of contexts of calls by root, over the socket.
+type rootKey struct{}
+
+// byRoot says whether root on the appliance asks, who can read its files anyway.
+func byRoot(ctx context.Context) bool {
+	root, _ := ctx.Value(rootKey{}).(bool)
+	return root
+}
 
 // caller says who asks: the user at the other end of the socket, or the name of
 // the token.
@@ -72,19 +81,20 @@ func UnixContext(ctx context.Context, c net.Conn) context.Context {
 	if err != nil {
 		return ctx
 	}
-	who := "unknown"
+	who, root := "unknown", false
 	// An error leaves the caller unknown, which is what the record then says.
 	_ = raw.Control(func(fd uintptr) {
 		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 		if err != nil {
 			return
 		}
+		root = cred.Uid == 0
 		who = "uid " + strconv.Itoa(int(cred.Uid))
 		if u, err := user.LookupId(strconv.Itoa(int(cred.Uid))); err == nil {
 			who = u.Username
 		}
 	})
-	return context.WithValue(ctx, callerKey{}, who)
+	return context.WithValue(context.WithValue(ctx, callerKey{}, who), rootKey{}, root)
 }
 
 // Tokens are the bearer tokens that may use the API over TLS: the SHA-256 of

@@ -150,7 +150,12 @@ func TestCallerOnTheSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	who := make(chan string, 1)
-	server := &http.Server{ConnContext: UnixContext, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { who <- caller(r.Context()) })}
+	server := &http.Server{ConnContext: UnixContext, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if byRoot(r.Context()) != (os.Getuid() == 0) {
+			t.Error("root is somebody else")
+		}
+		who <- caller(r.Context())
+	})}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

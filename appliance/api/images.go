@@ -36,16 +36,27 @@ func (s *Server) images(api huma.API) {
 			if in.Body.Path == "" {
 				return nil, huma.Error422UnprocessableEntity("path is empty: name a file on the appliance or a URL, or upload with PUT /v1/images/{name}/{version}")
 			}
-			img, err := s.Images.Import(ctx, in.Body, nil, func(int64, int64) {})
+			if !in.Body.Remote() && !byRoot(ctx) {
+				return nil, huma.Error403Forbidden("files of the appliance are imported for its root only: upload the file with PUT /v1/images/{name}/{version}")
+			}
+			progress, end := s.transfers.begin(in.Body.Name+":"+in.Body.Version, "import", s.Now())
+			defer end()
+			img, err := s.Images.Import(ctx, in.Body, nil, progress)
 			return &imageOut{img}, refuse(err)
 		})
 	huma.Register(api, op(http.MethodPost, "/v1/images/{ref}/verify", "verify-image", "Read every byte of an image and compare it with its manifest", "images", 200),
 		func(ctx context.Context, in *imageIn) (*imageOut, error) {
-			if err := s.Images.Verify(ctx, in.Ref, func(int64, int64) {}); err != nil {
+			img, err := s.Images.Show(ctx, in.Ref)
+			if err != nil {
 				return nil, refuse(err)
 			}
-			img, err := s.Images.Show(ctx, in.Ref)
-			return &imageOut{img}, refuse(err)
+			progress, end := s.transfers.begin(img.Name+":"+img.Version, "verify", s.Now())
+			defer end()
+			return &imageOut{img}, refuse(s.Images.Verify(ctx, in.Ref, progress))
+		})
+	huma.Register(api, op(http.MethodGet, "/v1/transfers", "list-transfers", "List the images that are being imported or verified, and how far that is", "images", 200),
+		func(context.Context, *struct{}) (*struct{ Body []Transfer }, error) {
+			return &struct{ Body []Transfer }{s.transfers.now()}, nil
 		})
 	huma.Register(api, op(http.MethodDelete, "/v1/images/{ref}", "delete-image", "Delete an image that nothing uses", "images", 204),
 		func(ctx context.Context, in *imageIn) (*struct{}, error) {
@@ -94,7 +105,9 @@ func (s *Server) serveUpload(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	spec.Name, spec.Version, spec.Path = r.PathValue("name"), r.PathValue("version"), ""
-	img, err := s.Images.Import(r.Context(), spec, r.Body, func(int64, int64) {})
+	progress, end := s.transfers.begin(spec.Name+":"+spec.Version, "import", s.Now())
+	defer end()
+	img, err := s.Images.Import(r.Context(), spec, r.Body, progress)
 	if err != nil {
 		var se huma.StatusError
 		status := http.StatusInternalServerError
@@ -116,11 +129,4 @@ func writeProblem(w http.ResponseWriter, status int, detail string) {
 	w.WriteHeader(status)
 	// The caller may be gone; there is nobody else to tell.
 	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
-}
-
-func decode(raw json.RawMessage, v any) error {
-	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("stored specification: %w", err)
-	}
-	return nil
 }

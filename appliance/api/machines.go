@@ -53,8 +53,11 @@ func (s *Server) machines(api huma.API) {
 			return &struct{ Body asset.Imported }{done}, refuse(err)
 		})
 	huma.Register(api, op(http.MethodDelete, "/v1/machines/{id}", "delete-machine", "Take a machine out of the inventory", "machines", 204),
-		func(ctx context.Context, in *MachineIn) (*struct{}, error) {
-			return nil, refuse(s.Assets.Delete(ctx, in.ID))
+		func(ctx context.Context, in *struct {
+			MachineIn
+			Force bool `query:"force" doc:"Even if its disks were not wiped"`
+		}) (*struct{}, error) {
+			return nil, refuse(s.Assets.Delete(ctx, in.ID, in.Force))
 		})
 	huma.Register(api, op(http.MethodPost, "/v1/machines/{id}/maintain", "maintain-machine", "Take a machine out of use for maintenance", "machines", 200),
 		func(ctx context.Context, in *struct {

@@ -3,11 +3,9 @@ package api
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -163,116 +161,4 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-}
-
-// event is one message of the event stream.
-type event struct {
-	kind string
-	id   string
-	data []byte
-}
-
-// serveEvents streams the state of the pod: first everything as it stands, then
-// each thing again when it changes. A client that reconnects therefore misses
-// nothing, and needs no memory of what it saw. The event types are machine,
-// request, alert and ready (everything was sent once).
-func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
-	rc := http.NewResponseController(w)
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
-	machines, stopM := s.Assets.Watch()
-	defer stopM()
-	requests, stopR := s.Book.Watch()
-	defer stopR()
-	alerts, stopA := s.Alerts.Watch()
-	defer stopA()
-	live, stopL := s.Live.Watch()
-	defer stopL()
-	beat := time.NewTicker(15 * time.Second)
-	defer beat.Stop()
-	sent := map[string]string{}
-	first := true
-	for {
-		if err := s.sendChanges(r.Context(), w, r.URL.Query().Get("machine"), sent); err != nil {
-			return
-		}
-		if first {
-			first = false
-			fmt.Fprint(w, "event: ready\ndata: {}\n\n")
-		}
-		if rc.Flush() != nil {
-			return
-		}
-		select {
-		case <-r.Context().Done():
-			return
-		case <-machines:
-		case <-requests:
-		case <-alerts:
-		case <-live:
-		case <-beat.C:
-			fmt.Fprint(w, ": still here\n\n")
-		}
-	}
-}
-
-// sendChanges sends what is not as it was sent last.
-func (s *Server) sendChanges(ctx context.Context, w http.ResponseWriter, only string, sent map[string]string) error {
-	events, err := s.snapshot(ctx, only)
-	if err != nil {
-		return err
-	}
-	for _, e := range events {
-		if sent[e.kind+"/"+e.id] == string(e.data) {
-			continue
-		}
-		sent[e.kind+"/"+e.id] = string(e.data)
-		if _, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", e.kind, e.data); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// snapshot is the pod as events: its machines, the requests of late and the
-// alerts that are open.
-func (s *Server) snapshot(ctx context.Context, only string) (events []event, err error) {
-	add := func(kind, id string, v any) {
-		b, e := json.Marshal(v)
-		if e != nil {
-			err = e
-		}
-		events = append(events, event{kind, id, b})
-	}
-	machines, e := s.Assets.Machines(ctx)
-	if e != nil {
-		return nil, e
-	}
-	for _, m := range machines {
-		if only == "" || m.ID == only {
-			add("machine", m.ID, m)
-		}
-	}
-	requests, e := s.Book.List(ctx, only, 50)
-	if e != nil {
-		return nil, e
-	}
-	for i := len(requests) - 1; i >= 0; i-- {
-		add("request", requests[i].ID, s.viewRequest(requests[i]))
-	}
-	alerts, e := s.Alerts.List(ctx, true)
-	if e != nil {
-		return nil, e
-	}
-	for _, a := range alerts {
-		add("alert", a.ID, a)
-	}
-	return events, err
-}
-
-// events registers the event stream in the API's document.
-func (s *Server) events(api huma.API) {
-	api.OpenAPI().AddOperation(&huma.Operation{OperationID: "events", Method: http.MethodGet, Path: "/v1/events",
-		Summary: "Follow the pod by server-sent events", Tags: []string{"status"},
-		Description: "Sends every machine, recent request and alert once, then `ready`, then each again when it changes. Event types: machine, request, alert, ready."})
 }

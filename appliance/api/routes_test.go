@@ -3,7 +3,10 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +23,9 @@ func TestBadInput(t *testing.T) {
 	b := newBench(t)
 	b.ready("m1")
 	b.set("m2", func(m *asset.Machine) { m.Status.State, m.Lock = machine.Imaging, "r0" })
+	b.get("POST", "/v1/inventory", "machines: [{name: m3, macs: ['52:54:00:00:00:03']}, {name: m4, macs: ['52:54:00:00:00:04']}]", nil, "Content-Type", "application/yaml")
+	b.set("m3", func(m *asset.Machine) { m.Status.State = machine.Active })
+	b.set("m4", func(m *asset.Machine) { m.Status.State, m.Dirty = machine.Broken, true })
 	const none, cannot = http.StatusNotFound, http.StatusUnprocessableEntity
 	for _, c := range []struct {
 		call, body string
@@ -29,12 +35,16 @@ func TestBadInput(t *testing.T) {
 		{"GET /v1/machines/m9", "", none, `"m9"`},
 		{"DELETE /v1/machines/m9", "", none, `"m9"`},
 		{"DELETE /v1/machines/m2", "", http.StatusConflict, "r0"},
+		{"DELETE /v1/machines/m3", "", http.StatusConflict, "m3 is active"},
+		{"DELETE /v1/machines/m3?force=true", "", http.StatusConflict, "m3 is active"},
+		{"DELETE /v1/machines/m4", "", http.StatusConflict, "not wiped"},
 		{"GET /v1/machines/m9/log", "", none, `"m9"`},
 		{"GET /v1/machines/m1/log?tail=all", "", cannot, `tail="all"`},
 		{"GET /v1/machines/m1/log?tail=-1", "", cannot, `tail="-1"`},
 		{"POST /v1/machines/m9/accept", "{}", none, `"m9"`},
 		{"POST /v1/machines/m1/accept", `{"pwr":[]}`, cannot, "pwr"},
 		{"POST /v1/machines/m1/accept", `{"power":[{"pdu":"p1","outlet":"2"}]}`, http.StatusConflict, "m1"},
+		{"POST /v1/machines/m1/accept", `{"power":[{"pdu":"p9","outlet":"2"}]}`, cannot, `"p9"`},
 		{"POST /v1/machines/m2/accept", `{"power":[{"pdu":"p1","outlet":"9"}]}`, http.StatusConflict, "r0"},
 		{"POST /v1/machines/m1/maintain", "{}", cannot, "reason"},
 		{"POST /v1/machines/m1/maintain", `{"reason":""}`, cannot, "reason"},
@@ -76,10 +86,12 @@ func TestBadInput(t *testing.T) {
 		{"POST /v1/pdus/p1/outlets/1/switch", "{}", cannot, "on"},
 		{"POST /v1/pdus/p1/outlets/7/switch", `{"on":true}`, http.StatusBadGateway, "outlet 7 of pdu p1"},
 		{"POST /v1/alerts/a9/resolve", "", none, `"a9"`},
-		{"POST /v1/inventory", "machines: [{name: m3}]", cannot, "macs is empty"},
+		{"POST /v1/inventory", "machines: [{name: m6}]", cannot, "macs is empty"},
 		{"POST /v1/inventory", "machine: []", cannot, `unknown field "machine"`},
 		{"POST /v1/inventory", strings.Repeat("#", asset.MaxFile+1), http.StatusRequestEntityTooLarge, ""},
-		{"POST /v1/inventory", "machines: [{name: m3, macs: ['52:54:00:00:00:01']}]", http.StatusConflict, "52:54:00:00:00:01"},
+		{"POST /v1/inventory", "machines: [{name: m6, macs: ['52:54:00:00:00:01']}]", http.StatusConflict, "52:54:00:00:00:01"},
+		{"POST /v1/inventory", "machines: [" + many(20) + "]", http.StatusConflict, "no address is free"},
+		{"POST /v1/inventory", "machines: [{name: m5, macs: ['52:54:00:00:00:05'], address: 10.9.9.9}]", cannot, "10.9.9.9"},
 		{"GET /v1/nothing", "", none, "GET /v1/nothing"},
 		{"PATCH /v1/machines/m1", "{}", none, "PATCH /v1/machines/m1"},
 		{"DELETE /v1/machines", "", none, "DELETE /v1/machines"},
@@ -99,6 +111,15 @@ func TestBadInput(t *testing.T) {
 			t.Errorf("%s has lock %q, %v", id, m.Lock, err)
 		}
 	}
+}
+
+// many is the YAML of n machines.
+func many(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("{name: x%d, macs: ['52:54:00:00:01:%02x']}", i, i))
+	}
+	return strings.Join(list, ", ")
 }
 
 // TestDeployCancelRetry goes through the life of a request, with a machine that
@@ -206,6 +227,50 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// TestTransfers: how far an import is can be asked while it goes on.
+func TestTransfers(t *testing.T) {
+	b := newBench(t)
+	r, w := io.Pipe()
+	done := make(chan int)
+	go func() {
+		req := httptest.NewRequestWithContext(t.Context(), "PUT", "/v1/images/mini/1", r)
+		req.Host = "gantry"
+		answer := httptest.NewRecorder()
+		b.handler.ServeHTTP(answer, req)
+		done <- answer.Code
+	}()
+	if _, err := w.Write([]byte("the image")); err != nil { // it is being read
+		t.Fatal(err)
+	}
+	var list []Transfer
+	b.get("GET", "/v1/transfers", "", &list)
+	if len(list) != 1 || list[0].Image != "mini:1" || list[0].Doing != "import" || list[0].Done != 3 || list[0].Total != 10 || list[0].Began.IsZero() {
+		t.Errorf("transfers: %+v", list)
+	}
+	w.Close()
+	if code := <-done; code != http.StatusCreated {
+		t.Errorf("answered %d", code)
+	}
+	b.get("GET", "/v1/transfers", "", &list)
+	if len(list) != 0 {
+		t.Errorf("after its end: %+v", list)
+	}
+}
+
+// TestImportPath: nobody but root on the appliance has it read its files; others
+// upload, or name a URL.
+func TestImportPath(t *testing.T) {
+	b := newBench(t)
+	b.stranger = true
+	for _, path := range []string{"/etc/shadow", "etc/shadow", "/dev/sda", "http:/x", "x://../etc/shadow", "file:///etc/shadow"} {
+		problem(t, b.call("POST", "/v1/images", `{"name":"a","version":"1","path":"`+path+`"}`), http.StatusForbidden, "upload")
+	}
+	b.get("POST", "/v1/images", `{"name":"a","version":"1","path":"https://example.com/a"}`, nil)
+	b.get("PUT", "/v1/images/a/1", "the image", nil)
+	b.stranger = false
+	b.get("POST", "/v1/images", `{"name":"a","version":"1","path":"/srv/a"}`, nil)
+}
+
 // TestDeleteImage: an image that a machine runs, or is being given, stays.
 func TestDeleteImage(t *testing.T) {
 	b := newBench(t)
@@ -269,6 +334,36 @@ func TestAccept(t *testing.T) {
 	}
 }
 
+// TestRetrySecrets: a deployment that was cancelled is given again with the
+// secrets that nobody is shown, until they are gone.
+func TestRetrySecrets(t *testing.T) {
+	b := newBench(t)
+	b.ready("m1")
+	spec := `{"image":"debian","user_data":"token: s3cret","users":[{"name":"a","password_hash":"$6$s3cret"}]}`
+	var first, again Request
+	b.get("POST", "/v1/machines/m1/deploy", spec, &first)
+	b.get("POST", "/v1/requests/"+first.ID+"/cancel", "", nil)
+	b.await(first.ID)
+	w := b.call("GET", "/v1/requests/"+first.ID, "")
+	if strings.Contains(w.Body.String(), "s3cret") || strings.Contains(w.Body.String(), "sealed") || !strings.Contains(w.Body.String(), "(hidden, 13 bytes)") {
+		t.Errorf("shown: %s", w.Body)
+	}
+	b.get("POST", "/v1/requests/"+first.ID+"/retry", "", &again)
+	stored, err := b.Book.Get(t.Context(), again.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := b.Book.Spec(&stored); err != nil || strings.Count(string(kept), "s3cret") != 2 {
+		t.Errorf("given again as %s, %v", kept, err)
+	}
+	b.get("POST", "/v1/requests/"+again.ID+"/cancel", "", nil)
+	b.await(again.ID)
+	if err := b.Book.Prune(t.Context(), time.Now().Add(time.Hour), time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	problem(t, b.call("POST", "/v1/requests/"+again.ID+"/retry", ""), http.StatusUnprocessableEntity, "no longer kept")
+}
+
 // TestNoSecrets walks every route that can be read, those of the document and
 // those beside it, and the log: a PDU's community is nowhere.
 func TestNoSecrets(t *testing.T) {
@@ -308,9 +403,16 @@ func TestNoSecrets(t *testing.T) {
 			t.Errorf("GET %s shows a secret", path)
 		}
 	}
-	if events := fmt.Sprint(b.snapshot(t.Context(), "")); strings.Contains(events, "s3cret") {
-		t.Error("an event shows a secret")
+	for _, kind := range []string{machineEvent, requestEvent, alertEvent} {
+		events, err := b.snapshot(t.Context(), kind, "")
+		if shown, jsonErr := json.Marshal(fmt.Sprintf("%+v", events)); err != nil || jsonErr != nil || strings.Contains(string(shown), "s3cret") {
+			t.Errorf("an event shows a secret: %v, %v", err, jsonErr)
+		}
 	}
+	for ; len(r.Steps) == 0 || r.Steps[0].Attempt == 0; runtime.Gosched() {
+		b.get("GET", "/v1/requests/"+r.ID, "", &r)
+	}
+	b.Runner.Close() // so that it has logged that the step began
 	if strings.Contains(b.logged.String(), "s3cret") || !strings.Contains(b.logged.String(), r.ID) {
 		t.Error("the log shows a secret, or nothing at all")
 	}

@@ -4,15 +4,20 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/gantry-pod/gantry/appliance/alert"
 	"github.com/gantry-pod/gantry/appliance/asset"
 	"github.com/gantry-pod/gantry/appliance/machine"
+	"github.com/gantry-pod/gantry/store"
 )
 
 // follow opens a stream of the API over a real connection and returns its lines.
@@ -99,6 +104,92 @@ func TestEvents(t *testing.T) {
 		m := next(t, line)
 		seen = m.kind == "request" && m.data["id"] == r.ID
 	}
+}
+
+// TestEventsGone: what is no longer there is said to be, so nobody shows it on.
+func TestEventsGone(t *testing.T) {
+	b := newBench(t)
+	if err := b.Alerts.Raise(t.Context(), alert.Alert{Code: "c", Subject: "machine/m1"}); err != nil {
+		t.Fatal(err)
+	}
+	var later atomic.Int64
+	b.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	line := b.follow("/v1/events")
+	for next(t, line).kind != "ready" {
+	}
+	b.get("DELETE", "/v1/machines/m2", "", nil)
+	if m := next(t, line); m.kind != "gone" || m.data["kind"] != "machine" || m.data["id"] != "m2" {
+		t.Errorf("after m2 was deleted: %+v", m)
+	}
+	list, err := b.Alerts.List(t.Context(), false)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	b.get("POST", "/v1/alerts/"+list[0].ID+"/resolve", "", nil)
+	if m := next(t, line); m.kind != "alert" || m.data["resolved"] == nil {
+		t.Errorf("after it was resolved: %+v", m)
+	}
+	if events, err := b.snapshot(t.Context(), alertEvent, ""); err != nil || len(events) != 1 {
+		t.Errorf("resolved just now: %+v, %v", events, err)
+	}
+	later.Store(int64(2 * eventResolved))
+	if events, err := b.snapshot(t.Context(), alertEvent, ""); err != nil || len(events) != 0 {
+		t.Errorf("resolved long ago: %+v, %v", events, err)
+	}
+}
+
+// TestEventsOfOldRequests: a request that has not ended is shown, however many
+// came after it.
+func TestEventsOfOldRequests(t *testing.T) {
+	b := newBench(t)
+	b.ready("m1")
+	b.ready("m2")
+	var old Request
+	b.get("POST", "/v1/machines/m1/deploy", `{"image":"debian"}`, &old)
+	for range eventRequests {
+		var r Request
+		b.get("POST", "/v1/machines/m2/deploy", `{"image":"debian"}`, &r)
+		b.get("POST", "/v1/requests/"+r.ID+"/cancel", "", nil)
+		b.await(r.ID)
+	}
+	events, err := b.snapshot(t.Context(), requestEvent, "")
+	if err != nil || len(events) != eventRequests+1 || events[0].id != old.ID {
+		t.Errorf("%d events, %v", len(events), err)
+	}
+	if events, err := b.snapshot(t.Context(), requestEvent, "m2"); err != nil || len(events) != eventRequests {
+		t.Errorf("of m2: %d events, %v", len(events), err)
+	}
+}
+
+// TestEventsAreBounded: however often things change, a stream looks four times a
+// second, and sends only what has changed.
+func TestEventsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		ctx, hangUp := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, "GET", "/v1/events", nil)
+		r.Host = "gantry"
+		w := httptest.NewRecorder()
+		done := make(chan struct{})
+		go func() { b.handler.ServeHTTP(w, r); close(done) }()
+		for i := range 100 { // over a second
+			err := b.Assets.Change(t.Context(), "m1", func(_ *store.Tx, m *asset.Machine) error { m.Notes = fmt.Sprint(i); return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		hangUp()
+		<-done
+		body := w.Body.String()
+		if n := strings.Count(body, `"id":"m1"`); n < 2 || n > 6 || !strings.Contains(body, `"notes":"99"`) {
+			t.Errorf("m1 was sent %d times", n)
+		}
+		if n := strings.Count(body, `"id":"m2"`); n != 1 {
+			t.Errorf("m2 was sent %d times", n)
+		}
+	})
 }
 
 // TestEventsOfOneMachine leave the others out.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"time"
 
 	"github.com/gantry-pod/gantry/appliance/asset"
@@ -46,7 +47,8 @@ type Image struct {
 
 // ImportSpec says what an image to import is.
 type ImportSpec struct {
-	Path         string   `json:"path,omitempty" doc:"File on the appliance, or http(s) URL"`
+	Path         string   `json:"path,omitempty" doc:"File on the appliance, for its root only, or http(s) URL"`
+	Device       bool     `json:"device,omitempty" doc:"The file may be a disk of the appliance"`
 	Name         string   `json:"name" doc:"Image name: a-z, 0-9, -, ."`
 	Version      string   `json:"version" doc:"Image version"`
 	Format       string   `json:"format,omitempty" doc:"disk or rootfs; disk if empty" enum:"disk,rootfs,"`
@@ -62,6 +64,12 @@ type ImportSpec struct {
 	Owner        string   `json:"owner,omitempty"`
 	LicenceCost  string   `json:"licence_cost,omitempty"`
 	Dedicated    bool     `json:"dedicated_only,omitempty"`
+}
+
+// Remote says whether the image is to be fetched from a URL, and not read from
+// a file of the appliance.
+func (s *ImportSpec) Remote() bool {
+	return strings.HasPrefix(s.Path, "http://") || strings.HasPrefix(s.Path, "https://")
 }
 
 // PDU is a power distribution unit.

@@ -33,6 +33,9 @@ type Machine struct {
 	Accepted bool `json:"accepted"`
 	// Status is where it stands in its life.
 	Status machine.Status `json:"status"`
+	// Former is, during an inspection or a rescue, where it stood before that was
+	// asked for: where it comes back to if that is called off.
+	Former machine.Status `json:"former,omitzero"`
 	// Dirty says that its disks may hold something that no wipe has removed.
 	Dirty bool `json:"dirty"`
 	// Lock is the ID of the change request that has it, or empty.
@@ -43,6 +46,9 @@ type Machine struct {
 	Server *Server `json:"server,omitempty"`
 	// Wiped are the certificates of the last wipe.
 	Wiped []job.WipedDisk `json:"wiped,omitempty"`
+	// Imported is a digest of what the inventory file said of it when it was last
+	// imported.
+	Imported string `json:"imported,omitempty"`
 	// Notes are the technician's.
 	Notes string `json:"notes,omitempty"`
 	// Created and Updated are when the record was made and last changed.
@@ -66,9 +72,10 @@ type Server struct {
 	Users []string `json:"users,omitempty"`
 	// HostKeys are the public SSH host keys made at deployment.
 	HostKeys []string `json:"host_keys,omitempty"`
-	// Disk is the root disk.
-	Disk     string    `json:"disk,omitempty"`
-	Deployed time.Time `json:"deployed"`
+	// Disk is the root disk's path when it was written, DiskSerial its serial number.
+	Disk       string    `json:"disk,omitempty"`
+	DiskSerial string    `json:"disk_serial,omitempty"`
+	Deployed   time.Time `json:"deployed"`
 }
 
 // PDU is a power distribution unit.

@@ -1,6 +1,8 @@
 package asset
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -47,14 +49,14 @@ type FileFeed struct {
 const MaxFile = 8 << 20
 
 // ParseFile reads an inventory file. Unknown keys are errors that name the
-// line, and do not quote the file, which has secrets in it. It checks what the file alone can tell: names, addresses, and that
-// nothing is claimed twice.
+// line, and do not quote the file, which has secrets in it. It checks what the
+// file alone can tell: names, addresses, and that nothing is claimed twice.
 func ParseFile(b []byte) (*File, error) {
 	if len(b) > MaxFile {
 		return nil, fmt.Errorf("inventory file: %d bytes, at most %d are read", len(b), MaxFile)
 	}
 	var f File
-	if err := yamlfile.Decode(b, &f, false); err != nil {
+	if err := yamlfile.Decode(b, &f); err != nil {
 		return nil, fmt.Errorf("inventory file: %w", err)
 	}
 	if err := f.check(); err != nil {
@@ -151,6 +153,13 @@ func (m *FileMachine) check(pdus map[string]bool, claim func(who, what string) e
 		return claim(m.Name, "address "+m.Address)
 	}
 	return nil
+}
+
+// sum is a digest of what the file says of m.
+func (m *FileMachine) sum() (string, error) {
+	b, err := json.Marshal(m)
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:16]), err
 }
 
 // ParseMAC reads an EUI-48 address and returns it lower case with colons.

@@ -22,7 +22,18 @@ type Imported struct {
 // left alone. It is one transaction: all of the file or nothing of it. A
 // machine that a change request has keeps its feeds and MAC addresses, and the
 // import is refused if the file would change them.
-func (r *Registry) Import(ctx context.Context, f *File) (done Imported, err error) {
+func (r *Registry) Import(ctx context.Context, f *File) (Imported, error) {
+	return r.load(ctx, f, false)
+}
+
+// ImportChanged is Import, but machines of which the file says what it said when
+// they were last imported are left as they are: what a technician has set since
+// then stands.
+func (r *Registry) ImportChanged(ctx context.Context, f *File) (Imported, error) {
+	return r.load(ctx, f, true)
+}
+
+func (r *Registry) load(ctx context.Context, f *File, changed bool) (done Imported, err error) {
 	err = r.db.Update(ctx, func(tx *store.Tx) error {
 		done = Imported{Added: []string{}, Updated: []string{}}
 		for i := range f.PDUs {
@@ -31,14 +42,8 @@ func (r *Registry) Import(ctx context.Context, f *File) (done Imported, err erro
 			}
 		}
 		for i := range f.Machines {
-			added, err := r.importMachine(tx, &f.Machines[i])
-			if err != nil {
+			if err := r.importMachine(tx, &f.Machines[i], changed, &done); err != nil {
 				return err
-			}
-			if added {
-				done.Added = append(done.Added, f.Machines[i].Name)
-			} else {
-				done.Updated = append(done.Updated, f.Machines[i].Name)
 			}
 		}
 		return nil
@@ -58,19 +63,36 @@ func (r *Registry) importPDU(tx *store.Tx, p *FilePDU) error {
 	return r.t.pdus.Put(tx, PDU{ID: p.Name, Driver: p.Driver, Address: p.Address, Config: sealed})
 }
 
-func (r *Registry) importMachine(tx *store.Tx, f *FileMachine) (added bool, err error) {
+func (r *Registry) importMachine(tx *store.Tx, f *FileMachine, changed bool, done *Imported) error {
+	sum, err := f.sum()
+	if err != nil {
+		return fmt.Errorf("machine %s: %w", f.Name, err)
+	}
+	list := &done.Updated
 	m, err := r.Get(tx, f.Name)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		added = true
+		list = &done.Added
 		m, err = r.adopt(tx, f)
 		if err != nil {
-			return false, err
+			return err
 		}
 	case err != nil:
-		return false, err
+		return err
+	case changed && m.Imported == sum:
+		return nil
 	}
-	was := m
+	if err := r.takeOver(tx, &m, f); err != nil {
+		return fmt.Errorf("machine %s: %w", f.Name, err)
+	}
+	m.Imported, m.Updated = sum, r.now()
+	*list = append(*list, f.Name)
+	return r.put(tx, m)
+}
+
+// takeOver gives m what the file says of it.
+func (r *Registry) takeOver(tx *store.Tx, m *Machine, f *FileMachine) (err error) {
+	was := *m
 	m.Owner, m.MACs, m.Notes, m.Accepted = f.Owner, f.MACs, f.Notes, true
 	if f.UUID != "" {
 		m.UUID = f.UUID
@@ -81,17 +103,19 @@ func (r *Registry) importMachine(tx *store.Tx, f *FileMachine) (added bool, err 
 	}
 	if f.Address != "" {
 		m.Address = netip.MustParseAddr(f.Address)
+		if err := r.pool.check(m.Address); err != nil {
+			return err
+		}
 	}
 	if !m.Address.IsValid() {
 		if m.Address, err = r.freeAddress(tx); err != nil {
-			return false, fmt.Errorf("machine %s: %w", m.ID, err)
+			return err
 		}
 	}
 	if m.Lock != "" && (!slices.Equal(m.MACs, was.MACs) || !slices.Equal(m.Power, was.Power) || m.Address != was.Address) {
-		return false, fmt.Errorf("machine %s: request %s has it; import its new wiring when that has ended: %w", m.ID, m.Lock, ErrLocked)
+		return fmt.Errorf("request %s has it; import its new wiring when that has ended: %w", m.Lock, ErrLocked)
 	}
-	m.Updated = r.now()
-	return added, r.put(tx, m)
+	return m.vouched(r.now())
 }
 
 // adopt starts the record of a machine that the file names: a discovered one
@@ -108,7 +132,11 @@ func (r *Registry) adopt(tx *store.Tx, f *FileMachine) (Machine, error) {
 		if err != nil {
 			return m, err
 		}
-		if old.Accepted || old.Lock != "" {
+		if !old.Accepted && old.Lock != "" {
+			return m, fmt.Errorf("machine %s: MAC address %s belongs to machine %s, which request %s has; import it when that has ended: %w",
+				f.Name, mac, old.ID, old.Lock, ErrLocked)
+		}
+		if old.Accepted {
 			return m, fmt.Errorf("machine %s: MAC address %s belongs to machine %s: %w", f.Name, mac, old.ID, ErrExists)
 		}
 		if err := r.t.machines.Delete(tx, store.K(old.ID)); err != nil {

@@ -141,7 +141,8 @@ func TestAdopt(t *testing.T) {
 	if names := b.names(); !slices.Equal(names, []string{"m1"}) {
 		t.Fatalf("machines: %v", names)
 	}
-	if m := b.machine("m1"); m.Inventory == nil || !m.Accepted || m.Address != second.Address || len(m.MACs) != 2 {
+	m := b.machine("m1")
+	if m.Inventory == nil || !m.Accepted || m.Address != second.Address || len(m.MACs) != 2 || m.Status.State != machine.Available {
 		t.Errorf("m1: %+v", m)
 	}
 	if m, err := b.Discover(t.Context(), "52:54:00:00:00:0b", ""); err != nil || m.ID != "m1" {
@@ -152,9 +153,13 @@ func TestAdopt(t *testing.T) {
 // TestAdoptRefused: a discovered machine that a request has keeps its name, and
 // an accepted one is nobody else's.
 func TestAdoptRefused(t *testing.T) {
-	for name, change := range map[string]func(*Machine){
-		"locked":   func(m *Machine) { m.Lock = "r1" },
-		"accepted": func(m *Machine) { m.Accepted = true },
+	for name, c := range map[string]struct {
+		change func(*Machine)
+		want   error
+	}{
+		"locked":              {func(m *Machine) { m.Lock = "r1" }, ErrLocked},
+		"accepted":            {func(m *Machine) { m.Accepted = true }, ErrExists},
+		"accepted and locked": {func(m *Machine) { m.Accepted, m.Lock = true, "r1" }, ErrExists},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -162,10 +167,91 @@ func TestAdoptRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.set(m.ID, change)
-			b.wantErr(b.load("machines: [{name: m1, macs: ['52:54:00:00:00:0a']}]"), ErrExists, "import")
+			b.set(m.ID, c.change)
+			b.wantErr(b.load("machines: [{name: m1, macs: ['52:54:00:00:00:0a']}]"), c.want, "import")
 			if names := b.names(); !slices.Equal(names, []string{m.ID}) {
 				t.Errorf("machines: %v", names)
+			}
+		})
+	}
+}
+
+// TestImportChanged: what a technician has set since the file was imported
+// stands until the file says something else of that machine.
+func TestImportChanged(t *testing.T) {
+	b := newBench(t)
+	again := func(file string) Imported {
+		t.Helper()
+		f, err := ParseFile([]byte(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := b.ImportChanged(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done
+	}
+	const file = "pdus: [{name: p1, driver: d, address: a}]\nmachines: [{name: m1, macs: ['52:54:00:00:00:01']}, {name: m2, macs: ['52:54:00:00:00:02']}]"
+	if done := again(file); len(done.Added) != 2 {
+		t.Fatalf("the first time: %+v", done)
+	}
+	if err := b.Accept(t.Context(), "m1", "acme", []Feed{{"p1", "3"}}); err != nil {
+		t.Fatal(err)
+	}
+	if done := again(file); len(done.Added)+len(done.Updated) != 0 {
+		t.Errorf("the same file again: %+v", done)
+	}
+	if m := b.machine("m1"); m.Owner != "acme" || len(m.Power) != 1 {
+		t.Errorf("m1: %+v", m)
+	}
+	if done := again(strings.Replace(file, ":01']", ":01'], notes: x", 1)); !slices.Equal(done.Updated, []string{"m1"}) {
+		t.Errorf("a file that says more of m1: %+v", done)
+	}
+	if m := b.machine("m1"); m.Notes != "x" || len(m.Power) != 0 {
+		t.Errorf("m1: %+v", m)
+	}
+	if err := b.Delete(t.Context(), "m2", false); err != nil {
+		t.Fatal(err)
+	}
+	if done := again(file); !slices.Equal(done.Added, []string{"m2"}) {
+		t.Errorf("without m2: %+v", done)
+	}
+}
+
+// TestImportAddress: an address that the network does not have, or that
+// something else has, is no machine's, whether the file gives it or the pool.
+func TestImportAddress(t *testing.T) {
+	a := netip.MustParseAddr
+	for addr, want := range map[string]string{
+		"10.0.0.1":   "is the appliance's own",
+		"10.0.0.10":  "is the router's",
+		"10.0.0.150": "is in dhcp.pool",
+		"10.0.1.5":   "not in the provisioning network",
+		"10.0.0.0":   "no host's",
+		"10.0.0.255": "no host's",
+		"10.0.0.200": "",
+		"10.1.0.7":   "",
+	} {
+		t.Run(addr, func(t *testing.T) {
+			b := newBench(t)
+			b.pool.Networks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.1.0.0/24")}
+			b.pool.Taken = []Taken{{a("10.0.0.1"), a("10.0.0.1"), "is the appliance's own"}, {a("10.0.0.10"), a("10.0.0.10"), "is the router's"},
+				{a("10.0.0.100"), a("10.0.0.199"), "is in dhcp.pool"}}
+			err := b.load("machines: [{name: m1, macs: ['52:54:00:00:00:01'], address: " + addr + "}]")
+			if want == "" {
+				if err != nil || b.machine("m1").Address != a(addr) {
+					t.Errorf("refused: %v", err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "machine m1") {
+				t.Errorf("%v, want %q", err, want)
+			}
+			b.wantErr(err, ErrInvalid, "import")
+			b.mustLoad("machines: [{name: m2, macs: ['52:54:00:00:00:02']}]")
+			if m := b.machine("m2"); m.Address != a("10.0.0.11") {
+				t.Errorf("m2 was given %s", m.Address)
 			}
 		})
 	}
@@ -184,11 +270,17 @@ func TestPoolExhausted(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "10.0.0.10-10.0.0.12") {
 		t.Fatalf("a fourth machine: %v", err)
 	}
-	if err := b.Delete(t.Context(), "new-525400000001"); err != nil {
+	b.wantErr(err, ErrNoAddress, "a fourth machine")
+	if err := b.Delete(t.Context(), "new-525400000001", false); err != nil {
 		t.Fatal(err)
 	}
 	m, err := b.Discover(t.Context(), "52:54:00:00:00:09", "")
 	if err != nil || m.Address.String() != "10.0.0.11" {
 		t.Errorf("after one was deleted: %s, %v", m.Address, err)
+	}
+	b.pool = Pool{}
+	_, err = b.Discover(t.Context(), "52:54:00:00:00:08", "")
+	if b.wantErr(err, ErrNoAddress, "without a pool"); strings.Contains(err.Error(), "invalid") {
+		t.Errorf("without a pool: %v", err)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/gantry-pod/gantry/appliance/machine"
@@ -62,10 +62,6 @@ type Registry struct {
 	now   func() time.Time
 }
 
-// Pool is the range of provisioning addresses that machines get, both ends
-// included.
-type Pool struct{ First, Last netip.Addr }
-
 // NewRegistry makes a registry over db, which was opened with t's schemas.
 func NewRegistry(db *store.DB, t *Tables, vault *Vault, pool Pool, now func() time.Time) *Registry {
 	return &Registry{db: db, t: t, vault: vault, pool: pool, now: now}
@@ -79,7 +75,23 @@ var (
 	ErrLocked = errors.New("busy")
 	// ErrExists says that the asset, or something that it claims, is already there.
 	ErrExists = errors.New("already exists")
+	// ErrInUse says that the asset cannot go while it stands where it does.
+	ErrInUse = errors.New("in use")
+	// ErrInvalid says that what was given cannot be: an address outside the
+	// network, an outlet of no PDU.
+	ErrInvalid = errors.New("cannot be used")
+	// ErrNoAddress says that no address is left for another machine.
+	ErrNoAddress = errors.New("out of addresses")
 )
+
+// Seal encrypts a secret for a record that another package keeps in the store,
+// under the key of the inventory's own secrets; it opens only under that name.
+func (r *Registry) Seal(plain []byte, name string) ([]byte, error) { return r.vault.Seal(plain, name) }
+
+// Unseal decrypts what Seal made for the record called name.
+func (r *Registry) Unseal(sealed []byte, name string) ([]byte, error) {
+	return r.vault.Open(sealed, name)
+}
 
 // Machine returns the machine called id.
 func (r *Registry) Machine(ctx context.Context, id string) (m Machine, err error) {
@@ -172,7 +184,7 @@ func (m *Machine) Apply(e machine.Event, now time.Time) error {
 // replace those it has. A discovered machine that was inspected becomes
 // available by it.
 func (r *Registry) Accept(ctx context.Context, id, owner string, feeds []Feed) error {
-	return r.Change(ctx, id, func(_ *store.Tx, m *Machine) error {
+	return r.Change(ctx, id, func(tx *store.Tx, m *Machine) error {
 		if m.Lock != "" && len(feeds) > 0 {
 			return fmt.Errorf("machine %s: request %s has it: %w", id, m.Lock, ErrLocked)
 		}
@@ -181,40 +193,41 @@ func (r *Registry) Accept(ctx context.Context, id, owner string, feeds []Feed) e
 			m.Owner = owner
 		}
 		if len(feeds) > 0 {
+			if err := r.checkFeeds(tx, feeds); err != nil {
+				return fmt.Errorf("machine %s: %w", id, err)
+			}
 			m.Power = feeds
 		}
-		if m.Status.State == machine.Discovered && m.Inventory != nil {
-			return m.Apply(machine.Event{Kind: machine.Accept}, r.now())
-		}
-		return nil
+		return m.vouched(r.now())
 	})
 }
 
-// Overdue brings the passing of time to every machine and returns the IDs of
-// those that became broken by it. Machines that a request has are left to it.
-func (r *Registry) Overdue(ctx context.Context) (broken []Machine, err error) {
-	err = r.db.Update(ctx, func(tx *store.Tx) error {
-		broken = broken[:0]
-		for m, err := range r.t.machines.Scan(tx, store.Range{}) {
-			if err != nil {
-				return err
-			}
-			was := m.Status.State
-			if err := m.Apply(machine.Event{Kind: machine.Tick}, r.now()); err != nil {
-				return err
-			}
-			if m.Status.State != was && m.Lock == "" {
-				broken = append(broken, m)
-			}
-		}
-		for _, m := range broken {
-			if err := r.put(tx, m); err != nil {
-				return err
-			}
-		}
+// vouched takes a machine that was inspected before someone vouched for it into
+// use.
+func (m *Machine) vouched(now time.Time) error {
+	if m.Status.State != machine.Discovered || m.Inventory == nil {
 		return nil
-	})
-	return broken, err
+	}
+	return m.Apply(machine.Event{Kind: machine.Accept}, now)
+}
+
+// checkFeeds says which of the feeds cannot be: nobody would notice before the
+// machine's power is needed.
+func (r *Registry) checkFeeds(tx *store.Tx, feeds []Feed) error {
+	for i, f := range feeds {
+		_, err := r.t.pdus.Get(tx, store.K(f.PDU))
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return fmt.Errorf("power: there is no pdu %q; import it in an inventory file: %w", f.PDU, ErrInvalid)
+		case err != nil:
+			return err
+		case f.Outlet == "":
+			return fmt.Errorf("power from pdu %s has no outlet: %w", f.PDU, ErrInvalid)
+		case slices.Contains(feeds[:i], f):
+			return fmt.Errorf("power: outlet %s of pdu %s is named twice: %w", f.Outlet, f.PDU, ErrInvalid)
+		}
+	}
+	return nil
 }
 
 // Discover makes a record for a machine that was seen on the network and is in
@@ -257,21 +270,10 @@ func (r *Registry) put(tx *store.Tx, m Machine) error {
 	return nil
 }
 
-func (r *Registry) freeAddress(tx *store.Tx) (netip.Addr, error) {
-	for a := r.pool.First; a.IsValid() && a.Compare(r.pool.Last) <= 0; a = a.Next() {
-		_, err := r.t.byAddress.Get(tx, store.K(a))
-		if errors.Is(err, store.ErrNotFound) {
-			return a, nil
-		}
-		if err != nil {
-			return netip.Addr{}, err
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("no address is free in %s-%s: enlarge dhcp.machines in the appliance's configuration, or delete machines", r.pool.First, r.pool.Last)
-}
-
-// Delete removes a machine that is not in use from the inventory.
-func (r *Registry) Delete(ctx context.Context, id string) error {
+// Delete removes a machine that is not in use from the inventory. One whose
+// disks may hold what no wipe has removed is refused unless forced: it would come
+// back, discovered or imported, as one that is clean.
+func (r *Registry) Delete(ctx context.Context, id string, force bool) error {
 	return r.db.Update(ctx, func(tx *store.Tx) error {
 		m, err := r.Get(tx, id)
 		if err != nil {
@@ -282,8 +284,13 @@ func (r *Registry) Delete(ctx context.Context, id string) error {
 		}
 		switch m.Status.State {
 		case machine.Discovered, machine.Available, machine.Maintenance, machine.Broken:
-			return r.t.machines.Delete(tx, store.K(id))
+		default:
+			return fmt.Errorf("machine %s is %s; release it first: %w", id, m.Status.State, ErrInUse)
 		}
-		return fmt.Errorf("machine %s is %s: release it first", id, m.Status.State)
+		if m.Dirty && !force {
+			return fmt.Errorf("machine %s was not wiped: its disks may hold a customer's data; wipe it with release (restore, if it is in maintenance), "+
+				"or force this if its disks were destroyed or taken out: %w", id, ErrInUse)
+		}
+		return r.t.machines.Delete(tx, store.K(id))
 	})
 }

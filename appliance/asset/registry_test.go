@@ -3,6 +3,7 @@ package asset
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ func TestAccept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
+			b.mustLoad("pdus: [{name: p1, driver: d, address: a}]")
 			m, err := b.Discover(t.Context(), "52:54:00:00:00:01", "")
 			if err != nil {
 				t.Fatal(err)
@@ -51,6 +53,12 @@ func TestAcceptRefused(t *testing.T) {
 	b.mustLoad(twoMachines)
 	b.wantErr(b.Accept(t.Context(), "m2", "", []Feed{{"p1", "1"}}), ErrExists, "an outlet of another machine")
 	b.wantErr(b.Accept(t.Context(), "m9", "", nil), ErrNotFound, "a machine of nowhere")
+	b.wantErr(b.Accept(t.Context(), "m2", "", []Feed{{"p9", "1"}}), ErrInvalid, "a PDU of nowhere")
+	b.wantErr(b.Accept(t.Context(), "m2", "", []Feed{{"p1", ""}}), ErrInvalid, "no outlet")
+	b.wantErr(b.Accept(t.Context(), "m2", "", []Feed{{"p1", "7"}, {"p1", "7"}}), ErrInvalid, "an outlet twice")
+	if m := b.machine("m2"); len(m.Power) != 0 {
+		t.Errorf("m2: %+v", m.Power)
+	}
 	b.set("m1", func(m *Machine) { m.Lock = "r1" })
 	b.wantErr(b.Accept(t.Context(), "m1", "", []Feed{{"p1", "9"}}), ErrLocked, "other outlets for a machine in work")
 	if err := b.Accept(t.Context(), "m1", "acme", nil); err != nil {
@@ -69,45 +77,37 @@ func TestDelete(t *testing.T) {
 			b.mustLoad(twoMachines)
 			b.set("m1", inState(s))
 			free := slices.Contains([]machine.State{machine.Discovered, machine.Available, machine.Maintenance, machine.Broken}, s)
-			err := b.Delete(t.Context(), "m1")
+			err := b.Delete(t.Context(), "m1", false)
 			if gone := !slices.Contains(b.names(), "m1"); gone != free || gone == (err != nil) {
 				t.Errorf("gone %v, error %v", gone, err)
+			}
+			if !free {
+				b.wantErr(err, ErrInUse, "delete")
 			}
 		})
 	}
 	b := newBench(t)
 	b.mustLoad(twoMachines)
 	b.set("m1", func(m *Machine) { m.Lock = "r1" })
-	b.wantErr(b.Delete(t.Context(), "m1"), ErrLocked, "a machine in work")
-	b.wantErr(b.Delete(t.Context(), "m9"), ErrNotFound, "a machine of nowhere")
+	b.wantErr(b.Delete(t.Context(), "m1", true), ErrLocked, "a machine in work")
+	b.wantErr(b.Delete(t.Context(), "m9", true), ErrNotFound, "a machine of nowhere")
 }
 
-// TestOverdue: time breaks a machine that nobody works on, and leaves one that a
-// request has to that request.
-func TestOverdue(t *testing.T) {
-	b := newBench(t)
-	b.mustLoad(twoMachines)
-	for _, id := range []string{"m1", "m2"} {
-		b.set(id, inState(machine.Discovered))
-		if err := b.Apply(t.Context(), id, machine.Event{Kind: machine.Inspect, Deadline: time.Minute}); err != nil {
-			t.Fatal(err)
+// TestDeleteDirty: a machine that may hold a customer's data cannot leave the
+// inventory and come back as a clean one, unless someone says that it shall go.
+func TestDeleteDirty(t *testing.T) {
+	for _, s := range []machine.State{machine.Broken, machine.Maintenance} {
+		b := newBench(t)
+		b.mustLoad(twoMachines)
+		b.set("m1", func(m *Machine) { inState(s)(m); m.Dirty = true })
+		err := b.Delete(t.Context(), "m1", false)
+		if b.wantErr(err, ErrInUse, "dirty and "+string(s)); err == nil || !strings.Contains(err.Error(), "not wiped") {
+			t.Errorf("error %v", err)
 		}
-	}
-	b.set("m2", func(m *Machine) { m.Lock = "r1" })
-	b.now = t0.Add(59 * time.Second)
-	if broken, err := b.Overdue(t.Context()); len(broken) != 0 || err != nil {
-		t.Errorf("too early: %v, %v", broken, err)
-	}
-	b.now = t0.Add(time.Minute)
-	broken, err := b.Overdue(t.Context())
-	if err != nil || len(broken) != 1 || broken[0].ID != "m1" || broken[0].Status.Reason == "" {
-		t.Errorf("broken: %+v, %v", broken, err)
-	}
-	if b.machine("m1").Status.State != machine.Broken || b.machine("m2").Status.State != machine.Inspecting {
-		t.Errorf("m1 is %s, m2 is %s", b.machine("m1").Status.State, b.machine("m2").Status.State)
-	}
-	if broken, err := b.Overdue(t.Context()); len(broken) != 0 || err != nil {
-		t.Errorf("told twice: %v, %v", broken, err)
+		b.machine("m1")
+		if err := b.Delete(t.Context(), "m1", true); err != nil || slices.Contains(b.names(), "m1") {
+			t.Errorf("forced: %v", err)
+		}
 	}
 }
 

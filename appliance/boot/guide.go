@@ -12,12 +12,15 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gantry-pod/gantry/appliance/agent"
 	"github.com/gantry-pod/gantry/appliance/asset"
 	"github.com/gantry-pod/gantry/appliance/machine"
 	"github.com/gantry-pod/gantry/netboot/job"
+	"github.com/gantry-pod/gantry/pxe/httpboot"
 )
 
 // Discovery says what becomes of machines that are in no inventory.
@@ -53,13 +56,18 @@ type Plan struct {
 	Reason string
 }
 
-// Tokens makes boot tokens.
+// Tokens makes boot tokens; agent.ErrBusy says that none is to be made now.
 type Tokens interface {
 	Issue(ctx context.Context, machine, mac string, from netip.Addr) (string, error)
 }
 
 // Guide answers for the pod. It is safe for concurrent use.
 type Guide struct {
+	// Link, if valid, is the network in which who asks was seen to have the MAC
+	// address that it asks with. A stranger from elsewhere is recorded and not
+	// inspected: what it says of itself could be another's. Set it before use.
+	Link netip.Prefix
+
 	assets    *asset.Registry
 	tokens    Tokens
 	discovery Discovery
@@ -67,7 +75,21 @@ type Guide struct {
 	found     func(ctx context.Context, m asset.Machine)
 	log       *slog.Logger
 	known     atomic.Pointer[known]
+	pace      *httpboot.Pace // of strangers, all together
+
+	meeting sync.Mutex // held while a stranger is counted and recorded
 }
+
+// Bounds of strangers: each is a record that is read with all others, and takes
+// an address. A rack that is switched on for the first time comes in at once.
+const (
+	MaxStrangers  = 64 // that nobody has accepted yet
+	strangerRate  = 1
+	strangerBurst = 16
+)
+
+// ErrStrangers says that too many machines wait to be accepted.
+var ErrStrangers = errors.New("too many machines wait to be accepted")
 
 // known is a picture of the inventory that never changes once it is made.
 type known struct {
@@ -79,7 +101,8 @@ type known struct {
 // under; found is called for each machine that was discovered.
 func NewGuide(assets *asset.Registry, tokens Tokens, discovery Discovery, server string,
 	found func(context.Context, asset.Machine), log *slog.Logger) *Guide {
-	g := &Guide{assets: assets, tokens: tokens, discovery: discovery, server: server, found: found, log: log}
+	g := &Guide{assets: assets, tokens: tokens, discovery: discovery, server: server, found: found, log: log,
+		pace: httpboot.NewPace(strangerRate, strangerBurst, time.Now)}
 	g.known.Store(&known{})
 	return g
 }
@@ -147,10 +170,13 @@ func (g *Guide) Reserved(a netip.Addr) bool { return g.known.Load().reserved[a] 
 func (g *Guide) Script(ctx context.Context, mac net.HardwareAddr, from netip.Addr) (Plan, error) {
 	m, err := g.assets.ByMAC(ctx, mac.String())
 	if errors.Is(err, asset.ErrNotFound) {
-		return g.stranger(ctx, mac)
+		return g.stranger(ctx, mac, from)
 	}
 	if err != nil {
 		return Plan{}, err
+	}
+	if g.discovery == DiscoverInspect && g.near(from) && unseen(&m) {
+		g.found(ctx, m) // it was recorded, and then we were stopped
 	}
 	switch b := machine.BootOf(m.Status.State); {
 	case b == machine.BootAgent && m.Lock == "" && m.Status.State != machine.Rescue:
@@ -166,6 +192,9 @@ func (g *Guide) Script(ctx context.Context, mac net.HardwareAddr, from netip.Add
 
 func (g *Guide) agentPlan(ctx context.Context, m asset.Machine, mac net.HardwareAddr, from netip.Addr) (Plan, error) {
 	token, err := g.tokens.Issue(ctx, m.ID, mac.String(), from)
+	if errors.Is(err, agent.ErrBusy) {
+		return Plan{Boot: machine.BootWait, Reason: fmt.Sprintf("an agent of machine %s spoke just now", m.ID)}, nil
+	}
 	if err != nil {
 		return Plan{}, err
 	}
@@ -173,17 +202,48 @@ func (g *Guide) agentPlan(ctx context.Context, m asset.Machine, mac net.Hardware
 		job.ParamServer + "=" + g.server, job.ParamMachine + "=" + m.ID, job.ParamToken + "=" + token, job.ParamBootIF + "=" + mac.String()}}, nil
 }
 
-func (g *Guide) stranger(ctx context.Context, mac net.HardwareAddr) (Plan, error) {
+// near says whether an address is one of the link's.
+func (g *Guide) near(from netip.Addr) bool { return !g.Link.IsValid() || g.Link.Contains(from) }
+
+// unseen says whether a machine was recorded by us and nothing became of it yet.
+func unseen(m *asset.Machine) bool {
+	return !m.Accepted && m.Lock == "" && m.Inventory == nil && m.Status.State == machine.Discovered && m.Status.Since.Equal(m.Created)
+}
+
+func (g *Guide) stranger(ctx context.Context, mac net.HardwareAddr, from netip.Addr) (Plan, error) {
 	if g.discovery == DiscoverIgnore {
 		return Plan{Boot: machine.BootDisk, Reason: "not in the inventory"}, nil
 	}
-	m, err := g.assets.Discover(ctx, mac.String(), "")
+	if !g.pace.Allow(netip.Addr{}) {
+		return Plan{Boot: machine.BootWait, Reason: "many new machines came just now"}, nil
+	}
+	m, err := g.meet(ctx, mac)
 	if err != nil {
 		return Plan{}, err
 	}
 	g.log.Info("machine discovered", "machine", m.ID, "mac", mac.String())
-	if g.discovery == DiscoverInspect {
+	if g.discovery == DiscoverInspect && g.near(from) {
 		g.found(ctx, m)
 	}
 	return Plan{Boot: machine.BootWait, Reason: fmt.Sprintf("recorded as machine %s; accept it with: gantry machine accept %s", m.ID, m.ID)}, nil
+}
+
+// meet records a stranger, unless too many wait already.
+func (g *Guide) meet(ctx context.Context, mac net.HardwareAddr) (asset.Machine, error) {
+	g.meeting.Lock()
+	defer g.meeting.Unlock()
+	list, err := g.assets.Machines(ctx)
+	if err != nil {
+		return asset.Machine{}, err
+	}
+	n := 0
+	for i := range list {
+		if !list[i].Accepted {
+			n++
+		}
+	}
+	if n >= MaxStrangers {
+		return asset.Machine{}, fmt.Errorf("%w: %d", ErrStrangers, n)
+	}
+	return g.assets.Discover(ctx, mac.String(), "")
 }

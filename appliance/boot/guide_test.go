@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -15,9 +16,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/gantry-pod/gantry/appliance/agent"
 	"github.com/gantry-pod/gantry/appliance/asset"
 	"github.com/gantry-pod/gantry/appliance/machine"
 	"github.com/gantry-pod/gantry/netboot/job"
+	"github.com/gantry-pod/gantry/pxe/httpboot"
 	"github.com/gantry-pod/gantry/store"
 	"github.com/gantry-pod/gantry/store/pebblekv"
 )
@@ -32,7 +35,10 @@ type bench struct {
 	refuse error
 }
 
-func newBench(t *testing.T, d Discovery) *bench {
+func newBench(t *testing.T, d Discovery) *bench { return newBenchOf(t, d, "10.0.0.12") }
+
+// newBenchOf is newBench with addresses up to last.
+func newBenchOf(t *testing.T, d Discovery, last string) *bench {
 	t.Helper()
 	e, err := pebblekv.Open(filepath.Join(t.TempDir(), "store"), pebblekv.Options{})
 	if err != nil {
@@ -53,7 +59,7 @@ func newBench(t *testing.T, d Discovery) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{t: t}
-	b.assets = asset.NewRegistry(db, tables, vault, asset.Pool{First: netip.MustParseAddr("10.0.0.10"), Last: netip.MustParseAddr("10.0.0.12")}, time.Now)
+	b.assets = asset.NewRegistry(db, tables, vault, asset.Pool{First: netip.MustParseAddr("10.0.0.10"), Last: netip.MustParseAddr(last)}, time.Now)
 	f, err := asset.ParseFile([]byte("machines: [{name: m1, macs: ['52:54:00:00:00:01', '52:54:00:00:00:11']}, {name: m2, macs: ['52:54:00:00:00:02'], address: 10.0.0.50}]"))
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +137,17 @@ func TestScript(t *testing.T) {
 	}
 }
 
+// TestNoScriptBesideAnAgent: while a machine's agent speaks, who asks for its
+// script is told to wait.
+func TestNoScriptBesideAnAgent(t *testing.T) {
+	b := newBench(t, DiscoverInspect)
+	b.set(func(m *asset.Machine) { m.Status.State, m.Lock = machine.Imaging, "r1" })
+	b.refuse = fmt.Errorf("machine m1: %w", agent.ErrBusy)
+	if p, err := b.Script(t.Context(), mac(1), from); err != nil || p.Boot != machine.BootWait || len(p.Args) > 0 || !strings.Contains(p.Reason, "agent") {
+		t.Errorf("while its agent speaks: %+v, %v", p, err)
+	}
+}
+
 // TestStranger: what becomes of a machine that nobody knows, by policy.
 func TestStranger(t *testing.T) {
 	for _, c := range []struct {
@@ -165,13 +182,76 @@ func TestStranger(t *testing.T) {
 			if c.recorded && (m.Accepted || m.Status.State != machine.Discovered) {
 				t.Errorf("recorded as %+v", m)
 			}
-			if want := map[bool][]string{true: {"new-525400000009"}}[c.found]; !slices.Equal(b.found, want) {
+			// Nothing became of it the first time, as if the appliance was stopped then.
+			if want := map[bool][]string{true: {"new-525400000009", "new-525400000009"}}[c.found]; !slices.Equal(b.found, want) {
 				t.Errorf("found %v, want %v", b.found, want)
+			}
+			if !c.recorded {
+				return
+			}
+			err = b.assets.Change(t.Context(), m.ID, func(_ *store.Tx, m *asset.Machine) error { m.Status.Since = m.Created.Add(1); return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.found = nil
+			if _, err := b.Script(t.Context(), mac(9), from); err != nil || len(b.found) > 0 {
+				t.Errorf("found %v, %v: its inspection has ended", b.found, err)
 			}
 			if len(b.tokens) > 0 {
 				t.Errorf("tokens %v for a stranger", b.tokens)
 			}
 		})
+	}
+}
+
+// TestStrangerFromAfar: who was not seen on the link is recorded, and not
+// inspected until somebody vouches for it.
+func TestStrangerFromAfar(t *testing.T) {
+	b := newBench(t, DiscoverInspect)
+	b.Link = netip.MustParsePrefix("10.0.0.0/24")
+	for range 2 {
+		if p, err := b.Script(t.Context(), mac(9), netip.MustParseAddr("10.9.0.7")); err != nil || p.Boot != machine.BootWait {
+			t.Errorf("%+v, %v", p, err)
+		}
+	}
+	if _, err := b.assets.ByMAC(t.Context(), mac(9).String()); err != nil || len(b.found) > 0 {
+		t.Errorf("recorded: %v; found %v", err, b.found)
+	}
+}
+
+// TestStrangersAreBounded: as many as one asks for do not become machines, at
+// once or in the long run, and known machines boot as before.
+func TestStrangersAreBounded(t *testing.T) {
+	b := newBenchOf(t, DiscoverRecord, "10.0.1.200")
+	now := time.Now()
+	b.Guide.pace = httpboot.NewPace(strangerRate, strangerBurst, func() time.Time { return now })
+	count := func() (n int) {
+		t.Helper()
+		list, err := b.assets.Machines(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list) - 2
+	}
+	for i := range 40 {
+		if p, err := b.Script(t.Context(), net.HardwareAddr{2, 0, 0, 0, 0, byte(i)}, from); err != nil || p.Boot != machine.BootWait {
+			t.Fatalf("%+v, %v", p, err)
+		}
+	}
+	if n := count(); n != strangerBurst {
+		t.Errorf("%d recorded at once, want %d", n, strangerBurst)
+	}
+	var last error
+	for i := range 2 * MaxStrangers {
+		now = now.Add(time.Second)
+		_, last = b.Script(t.Context(), net.HardwareAddr{2, 0, 0, 0, 1, byte(i)}, from)
+	}
+	if n := count(); n != MaxStrangers || !errors.Is(last, ErrStrangers) {
+		t.Errorf("%d recorded, want %d; the last: %v", n, MaxStrangers, last)
+	}
+	b.set(func(m *asset.Machine) { m.Status.State = machine.Active })
+	if p, err := b.Script(t.Context(), mac(1), from); err != nil || p.Boot != machine.BootDisk {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/gantry-pod/gantry/appliance/asset"
+	"github.com/gantry-pod/gantry/appliance/machine"
 	"github.com/gantry-pod/gantry/store"
 )
 
@@ -67,15 +68,11 @@ func (b *Book) Accept(ctx context.Context, ask Ask, admit Admit) (r Request, err
 		now := b.now()
 		r = Request{ID: ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String(), Kind: ask.Kind, Machine: ask.Machine,
 			Spec: spec, Key: ask.Key, By: ask.By, Status: Queued, Created: now, Steps: []Step{}}
+		if err := b.hide(&r); err != nil {
+			return err
+		}
 		err := b.assets.ChangeIn(tx, ask.Machine, func(_ *store.Tx, m *asset.Machine) error {
-			if m.Lock != "" {
-				return fmt.Errorf("machine %s: request %s has it; wait for it or cancel it: %w", m.ID, m.Lock, asset.ErrLocked)
-			}
-			if err := admit(m); err != nil {
-				return err
-			}
-			m.Lock = r.ID
-			return nil
+			return admitted(m, r.ID, admit)
 		})
 		if err != nil {
 			return err
@@ -85,8 +82,20 @@ func (b *Book) Accept(ctx context.Context, ask Ask, admit Admit) (r Request, err
 	return r, err
 }
 
+// admitted locks m for the request called id, if admit lets it.
+func admitted(m *asset.Machine, id string, admit Admit) error {
+	if m.Lock != "" {
+		return fmt.Errorf("machine %s: request %s has it; wait for it or cancel it: %w", m.ID, m.Lock, asset.ErrLocked)
+	}
+	if err := admit(m); err != nil {
+		return err
+	}
+	m.Lock = id
+	return nil
+}
+
 func (b *Book) same(old Request, ask Ask, spec []byte) error {
-	if old.Kind != ask.Kind || old.Machine != ask.Machine || string(old.Spec) != string(spec) {
+	if old.Kind != ask.Kind || old.Machine != ask.Machine || !b.sameSpec(&old, spec) {
 		return fmt.Errorf("idempotency key %q was used for another request (%s): %w", ask.Key, old.ID, asset.ErrExists)
 	}
 	return nil
@@ -162,26 +171,46 @@ func (b *Book) change(ctx context.Context, id string, fn func(r *Request) error)
 	return r, err
 }
 
-// end closes a request, releases its machine and lets settle bring the machine
-// to where it then stands, in one transaction.
-func (b *Book) end(ctx context.Context, id string, status Status, p *Problem, settle func(m *asset.Machine) error) error {
-	return b.db.Update(ctx, func(tx *store.Tx) error {
-		r, err := b.t.requests.Get(tx, store.K(id))
+// end closes a request, releases its machine, lets settle bring the machine to
+// where it then stands, and records the alert if a person is needed, in one
+// transaction. A request that leaves its machine broken needs one.
+func (b *Book) end(ctx context.Context, id string, status Status, p *Problem, settle func(m *asset.Machine) error, alert Alert) (r Request, err error) {
+	err = b.db.Update(ctx, func(tx *store.Tx) error {
+		r, err = b.t.requests.Get(tx, store.K(id))
 		if err != nil || r.Status.Ended() {
 			return err
 		}
 		r.Status, r.Error, r.Ended = status, p, b.now()
-		if err := b.t.requests.Put(tx, r); err != nil {
-			return err
+		if status == Done {
+			r.Sealed = nil // one that failed may be given again
 		}
-		return b.assets.ChangeIn(tx, r.Machine, func(_ *store.Tx, m *asset.Machine) error {
+		err := b.assets.ChangeIn(tx, r.Machine, func(_ *store.Tx, m *asset.Machine) error {
 			if m.Lock == id {
 				m.Lock = ""
 			}
 			if settle == nil {
 				return nil
 			}
-			return settle(m)
+			err := settle(m)
+			if p != nil && m.Status.State == machine.Broken {
+				r.Error = p.forPerson()
+			}
+			return err
 		})
+		if err != nil {
+			return err
+		}
+		if err := b.t.requests.Put(tx, r); err != nil || r.Error == nil || !r.Error.Person {
+			return err
+		}
+		return b.raise(tx, alert, r)
 	})
+	return r, err
+}
+
+func (b *Book) raise(tx *store.Tx, alert Alert, r Request) error {
+	if alert == nil {
+		return nil
+	}
+	return alert(tx, r, r.Error)
 }

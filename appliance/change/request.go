@@ -3,8 +3,10 @@
 // [Runner] that carries requests out as persisted steps.
 //
 // What always holds: a request and the lock on its machine are committed in one
-// transaction, and so are its end and the lock's release; a step is recorded
-// before it begins and after it ended; a request that ended never changes.
+// transaction, and so are its end, the lock's release and the alert, if a person
+// is needed; one that leaves its machine broken needs one. A step is recorded
+// before it begins and after it ended. A request that ended never changes, but
+// that one that failed may go on at the step that failed ([Runner.Retry]).
 package change
 
 import (
@@ -51,8 +53,12 @@ type Request struct {
 	Kind Kind   `json:"kind"`
 	// Machine is the asset that it is about, and whose lock it holds.
 	Machine string `json:"machine"`
-	// Spec is what is asked for, by the kind.
+	// Spec is what is asked for, by the kind, without its secrets; see Book.Spec.
 	Spec json.RawMessage `json:"spec,omitempty"`
+	// Hidden says that something of Spec is not shown, and Sealed is all of it,
+	// encrypted, for as long as it is needed.
+	Hidden bool   `json:"hidden,omitempty"`
+	Sealed []byte `json:"sealed,omitempty" hidden:"true"`
 	// Key is the caller's idempotency key; a second request with the same key is
 	// the first one.
 	Key string `json:"key,omitempty"`
@@ -84,6 +90,9 @@ type Step struct {
 	// Attempt counts from 1; it grows when a failed step is tried again, not when
 	// an interrupted one is resumed.
 	Attempt int `json:"attempt,omitempty"`
+	// Spent is how many attempts there were when the request was last given again;
+	// they do not count against those that the step has.
+	Spent int `json:"spent,omitempty"`
 	// Resumed counts how often the appliance was restarted in the step's middle.
 	Resumed int `json:"resumed,omitempty"`
 	// Began and Ended are its times; Deadline is when it is given up.
@@ -115,10 +124,37 @@ type Problem struct {
 	Retry bool `json:"retry,omitempty"`
 	// Person says that a person is needed: an alert was raised.
 	Person bool `json:"person,omitempty"`
+	// Subject is what the alert is about; the request's machine if empty.
+	Subject string `json:"subject,omitempty"`
 }
 
 // Error makes a Problem an error.
 func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
+
+// advised returns p with something to do, where it says nothing of its own.
+func (p *Problem) advised() *Problem {
+	if p.Action != "" {
+		return p
+	}
+	q := *p
+	switch p.Code {
+	case "deadline":
+		q.Action = "look at the machine's console and log; if the work is only slow, give it more time (times in the appliance's configuration)"
+	case "internal":
+		q.Action = "see the appliance's log; report it if it comes again"
+	}
+	return &q
+}
+
+// forPerson returns p as one that a person is needed for.
+func (p *Problem) forPerson() *Problem {
+	q := *p.advised()
+	q.Person = true
+	if q.Action == "" {
+		q.Action = "look at the machine; then release it, or put it into maintenance"
+	}
+	return &q
+}
 
 // Tables are the tables of this package.
 type Tables struct {

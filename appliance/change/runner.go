@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gantry-pod/gantry/appliance/asset"
+	"github.com/gantry-pod/gantry/store"
 )
 
 // ErrCancelled is the cause of a step's context when someone cancelled the
@@ -47,16 +48,20 @@ type StepPlan struct {
 	Run func(ctx context.Context, run *Run) error
 }
 
+// Alert records in tx, which ends r, that a person is needed because of p.
+type Alert func(tx *store.Tx, r Request, p *Problem) error
+
 // Runner carries requests out, each in a goroutine of its own.
 type Runner struct {
 	book  *Book
 	plans map[Kind]Plan
 	live  *Live
-	alert func(ctx context.Context, r Request, p *Problem)
+	alert Alert
 	log   *slog.Logger
 
-	mu      sync.Mutex // guards cancels, closed
+	mu      sync.Mutex // guards cancels, again, closed
 	cancels map[string]context.CancelCauseFunc
+	again   map[string]Request // go on when the goroutine that ended them has left
 	closed  bool
 	wg      sync.WaitGroup
 	base    context.Context
@@ -64,11 +69,11 @@ type Runner struct {
 }
 
 // NewRunner makes a runner of the given plans. alert is called when a person is
-// needed; it must not block for long.
-func NewRunner(book *Book, plans map[Kind]Plan, live *Live, alert func(context.Context, Request, *Problem), log *slog.Logger) *Runner {
+// needed; nil tells nobody.
+func NewRunner(book *Book, plans map[Kind]Plan, live *Live, alert Alert, log *slog.Logger) *Runner {
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Runner{book: book, plans: plans, live: live, alert: alert, log: log,
-		cancels: map[string]context.CancelCauseFunc{}, base: ctx, stop: stop}
+		cancels: map[string]context.CancelCauseFunc{}, again: map[string]Request{}, base: ctx, stop: stop}
 }
 
 // Resume starts every request that has not ended; call it once, at start.
@@ -110,23 +115,41 @@ func (r *Runner) Submit(ctx context.Context, ask Ask, admit Admit) (Request, err
 }
 
 // Start carries a request out unless it is being carried out already.
-func (r *Runner) Start(q Request) {
+func (r *Runner) Start(q Request) { r.start(q, false) }
+
+// start carries q out; one that goes on again is, after its earlier end.
+func (r *Runner) start(q Request, again bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.cancels[q.ID] != nil {
+	if r.closed {
+		return
+	}
+	if r.cancels[q.ID] != nil {
+		if again {
+			r.again[q.ID] = q
+		}
 		return
 	}
 	ctx, cancel := context.WithCancelCause(r.base)
 	r.cancels[q.ID] = cancel
 	r.wg.Go(func() {
-		defer func() {
-			r.mu.Lock()
-			delete(r.cancels, q.ID)
-			r.mu.Unlock()
-			cancel(nil)
-		}()
 		r.carryOut(ctx, q)
+		cancel(nil)
+		if q, again := r.left(q.ID); again {
+			r.start(q, false)
+		}
 	})
+}
+
+// left forgets the goroutine of a request, and returns the request if it is to
+// be carried out again.
+func (r *Runner) left(id string) (q Request, again bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q, again = r.again[id]
+	delete(r.cancels, id)
+	delete(r.again, id)
+	return q, again
 }
 
 // Cancel asks a running request to stop; it undoes what it did and ends as
@@ -159,7 +182,7 @@ func (r *Runner) carryOut(ctx context.Context, q Request) {
 		r.finish(q, plan, Failed, &Problem{Code: "unsupported", Detail: fmt.Sprintf("this appliance cannot %s", q.Kind)}, log)
 		return
 	}
-	q, err := r.begin(ctx, q, plan)
+	q, err := r.begin(q, plan)
 	if err != nil {
 		log.Error("request not begun", "error", err)
 		return
@@ -189,7 +212,7 @@ func (r *Runner) carryOut(ctx context.Context, q Request) {
 // undo cleans up after a problem and ends the request.
 func (r *Runner) undo(q Request, plan Plan, problem *Problem, log *slog.Logger) {
 	end := Failed
-	if problem.Code == "cancelled" {
+	if q.Cancelling && problem.Code == "cancelled" { // a machine may say so too
 		end = Cancelled
 	}
 	log.Warn("request undone", "code", problem.Code, "detail", problem.Detail)
@@ -207,28 +230,46 @@ func (r *Runner) undo(q Request, plan Plan, problem *Problem, log *slog.Logger) 
 }
 
 func (r *Runner) finish(q Request, plan Plan, end Status, p *Problem, log *slog.Logger) {
-	err := r.book.end(r.base, q.ID, end, p, func(m *asset.Machine) error {
+	ended, err := r.book.end(r.base, q.ID, end, p, func(m *asset.Machine) error {
 		if plan.Settle == nil {
 			return nil
 		}
 		return plan.Settle(m, end, p, r.book.now())
-	})
+	}, r.alert)
 	if err != nil {
-		log.Error("request's end not recorded", "status", end, "error", err)
+		r.stuck(q, end, err, log)
 		return
 	}
 	r.live.forget(q.ID)
 	log.Info("request ended", "status", end, "seconds", r.book.now().Sub(q.Created).Seconds())
-	if p != nil && p.Person && r.alert != nil {
-		r.alert(r.base, q, p)
+	if p := ended.Error; p != nil && p.Person {
+		log.Warn("alert: a person is needed", "code", p.Code, "detail", p.Detail, "action", p.Action)
 	}
 }
 
-// begin records that the request runs and lays out its steps.
-func (r *Runner) begin(ctx context.Context, q Request, plan Plan) (Request, error) {
-	return r.book.change(ctx, q.ID, func(q *Request) error {
-		if q.Status == Queued {
-			q.Status, q.Began = Running, r.book.now()
+// stuck tells people of a request whose end could not be recorded: its machine
+// stays locked until an appliance can.
+func (r *Runner) stuck(q Request, end Status, cause error, log *slog.Logger) {
+	if r.base.Err() != nil {
+		return // the next appliance ends it
+	}
+	log.Error("request's end not recorded", "status", end, "error", cause)
+	q.Error = &Problem{Code: "request-stuck", Person: true,
+		Detail: fmt.Sprintf("the %s of machine %s came to its end (%s), which could not be recorded: %v", q.Kind, q.Machine, end, cause),
+		Action: "the machine stays locked: restart the appliance, which ends the request anew; report it if it comes again"}
+	err := r.book.db.Update(r.base, func(tx *store.Tx) error { return r.book.raise(tx, r.alert, q) })
+	if err != nil {
+		log.Error("alert not recorded", "code", q.Error.Code, "error", err)
+	}
+}
+
+// begin records that the request runs and lays out its steps. A cancellation
+// does not keep it from that: it says itself whether there was one.
+func (r *Runner) begin(q Request, plan Plan) (Request, error) {
+	return r.book.change(r.base, q.ID, func(q *Request) error {
+		q.Status = Running
+		if q.Began.IsZero() {
+			q.Began = r.book.now()
 		}
 		for _, s := range plan.Steps {
 			if q.find(s.Name, false) == nil {
@@ -255,11 +296,11 @@ func problemOf(err error) *Problem {
 	var p *Problem
 	switch {
 	case errors.As(err, &p):
-		return p
+		return p.advised()
 	case errors.Is(err, ErrCancelled):
 		return &Problem{Code: "cancelled", Detail: "cancelled on request"}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &Problem{Code: "deadline", Detail: err.Error(), Retry: true}
+		return (&Problem{Code: "deadline", Detail: err.Error(), Retry: true, Person: true}).advised()
 	}
-	return &Problem{Code: "internal", Detail: err.Error(), Person: true, Action: "see the appliance's log; report it if it comes again"}
+	return (&Problem{Code: "internal", Detail: err.Error(), Person: true}).advised()
 }

@@ -30,7 +30,11 @@ type Run struct {
 
 // Spec decodes the request's specification into v.
 func (r *Run) Spec(v any) error {
-	if err := json.Unmarshal(r.Request.Spec, v); err != nil {
+	spec, err := r.book.Spec(&r.Request)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(spec, v); err != nil {
 		return fmt.Errorf("request %s: spec: %w", r.Request.ID, err)
 	}
 	return nil
@@ -47,29 +51,59 @@ func (r *Run) Say(p Progress) {
 	r.live.say(r.Request.ID, p)
 }
 
+// maxPhases is how many phases a step has; what a machine reports beyond them
+// is not recorded.
+const maxPhases = 64
+
 // Phase records that a named part of the step has begun, which ends the part
-// before it. Repeating the current phase changes nothing.
+// before it; the empty name ends that and begins none. Repeating the current
+// phase changes nothing, and neither does a name that is none: small letters,
+// digits, spaces, "-" and "/", at most 64, a letter first.
 func (r *Run) Phase(ctx context.Context, name string) error {
+	if name != "" && !isPhase(name) {
+		return nil
+	}
 	_, err := r.book.change(ctx, r.Request.ID, func(q *Request) error {
 		s := q.find(r.Step, r.undo)
 		if s == nil {
 			return fmt.Errorf("request %s has no step %s", q.ID, r.Step)
 		}
-		now := r.book.now()
-		if n := len(s.Phases); n > 0 {
-			if s.Phases[n-1].Name == name && s.Phases[n-1].Ended.IsZero() {
-				return nil
-			}
-			if s.Phases[n-1].Ended.IsZero() {
-				s.Phases[n-1].Ended = now
-			}
-		}
-		if name != "" {
-			s.Phases = append(s.Phases, Phase{Name: name, Began: now})
-		}
-		return nil
+		return s.phase(name, r.book.now())
 	})
+	if errors.Is(err, errSame) {
+		return nil
+	}
 	return err
+}
+
+// errSame keeps a request that has not changed from being written.
+var errSame = errors.New("nothing has changed")
+
+func (s *Step) phase(name string, now time.Time) error {
+	n := len(s.Phases)
+	open := n > 0 && s.Phases[n-1].Ended.IsZero()
+	if open && s.Phases[n-1].Name == name || !open && name == "" || n == maxPhases && name != "" {
+		return errSame
+	}
+	if open {
+		s.Phases[n-1].Ended = now
+	}
+	if name != "" {
+		s.Phases = append(s.Phases, Phase{Name: name, Began: now})
+	}
+	return nil
+}
+
+func isPhase(name string) bool {
+	for i, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z':
+		case i > 0 && ('0' <= c && c <= '9' || c == '-' || c == '/' || c == ' '):
+		default:
+			return false
+		}
+	}
+	return len(name) <= 64
 }
 
 // steps carries out those of the planned steps that are not done.
@@ -89,7 +123,7 @@ func (r *Runner) steps(ctx context.Context, q *Request, plan []StepPlan, undo bo
 func (r *Runner) step(ctx context.Context, q *Request, plan StepPlan, undo bool, log *slog.Logger) error {
 	for {
 		if err := stopped(ctx); err != nil {
-			return err
+			return r.stopStep(q, plan, undo, err)
 		}
 		s, err := r.beginStep(q, plan, undo)
 		if err != nil {
@@ -113,16 +147,45 @@ func (r *Runner) step(ctx context.Context, q *Request, plan StepPlan, undo bool,
 		}
 		problem := problemOf(err)
 		log.Warn("step failed", "code", problem.Code, "detail", problem.Detail, "retry", problem.Retry)
-		if !problem.Retry || s.Attempt >= max(plan.Attempts, 1) {
+		if !problem.Retry || s.Attempt-s.Spent >= max(plan.Attempts, 1) {
 			return problem
 		}
+		if wait := pause(s.Attempt-s.Spent, r.book.now().Sub(s.Began)); wait > 0 {
+			r.live.say(q.ID, Progress{Step: plan.Name, Message: fmt.Sprintf("trying again in %s: %s", wait, problem.Detail)})
+			sleep(ctx, wait)
+		}
+	}
+}
+
+// pause is how long to wait after the n-th attempt, which took so long. What
+// fails at once fails at once again: it is given the time in which a driver or
+// a device comes back, the minute that a failing driver rests included. What
+// was at work for a while is tried again at once.
+func pause(n int, took time.Duration) time.Duration {
+	const short, long = 5 * time.Second, time.Minute
+	switch {
+	case took >= short:
+		return 0
+	case n == 1:
+		return short
+	}
+	return long
+}
+
+// sleep returns after d, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }
 
 // attempt runs a step's function once, within its deadline.
 func (r *Runner) attempt(ctx context.Context, q *Request, plan StepPlan, s Step, undo bool, log *slog.Logger) error {
 	ctx, cancel := context.WithDeadlineCause(ctx, s.Deadline,
-		&Problem{Code: "deadline", Retry: true, Detail: fmt.Sprintf("step %s did not finish in %s", plan.Name, plan.Timeout)})
+		&Problem{Code: "deadline", Retry: true, Person: true, Detail: fmt.Sprintf("step %s did not finish in %s", plan.Name, plan.Timeout)})
 	defer cancel()
 	err := plan.Run(ctx, &Run{Request: *q, Step: plan.Name, Attempt: s.Attempt, Resumed: s.Resumed > 0, Log: log,
 		book: r.book, live: r.live, undo: undo})
@@ -157,6 +220,19 @@ func (r *Runner) beginStep(q *Request, plan StepPlan, undo bool) (Step, error) {
 	return began, err
 }
 
+// stopStep returns why a step does not begin. One that was running when the
+// appliance stopped, and that nobody wants any more, ends with it.
+func (r *Runner) stopStep(q *Request, plan StepPlan, undo bool, why error) error {
+	if s := q.find(plan.Name, undo); s == nil || s.Status != Running || errors.Is(why, errShutdown) {
+		return why
+	}
+	if err := r.endStep(q, plan, undo, why); err != nil {
+		return err
+	}
+	return why
+}
+
+// endStep records that a step is done, or why it failed.
 func (r *Runner) endStep(q *Request, plan StepPlan, undo bool, stepErr error) error {
 	changed, err := r.book.change(r.base, q.ID, func(q *Request) error {
 		s := q.find(plan.Name, undo)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gantry-pod/gantry/appliance/asset"
@@ -18,14 +19,38 @@ func (a *Actuator) boot(ctx context.Context, run *change.Run) error {
 	return problem(a.bring(ctx, run))
 }
 
-// freshBoot is boot for requests that must not use an agent from before them.
+// freshBoot is boot for requests that must not use an agent from before them:
+// until this step has seen the machine off and on again, whatever speaks for it
+// may be a system of its tenant's.
 func (a *Actuator) freshBoot(ctx context.Context, run *change.Run) error {
-	if run.Attempt == 1 && !run.Resumed {
+	if !restarted(&run.Request, run.Step) {
 		if err := a.Agents.Reset(ctx, run.Request.Machine); err != nil {
 			return err
 		}
 	}
 	return problem(a.bring(ctx, run))
+}
+
+// restarted says whether an interrupted step had come past the power cycle.
+func restarted(r *change.Request, step string) bool {
+	for _, s := range r.Steps {
+		if s.Name == step && !s.Undo {
+			return slices.ContainsFunc(s.Phases, func(p change.Phase) bool { return p.Name == "firmware" })
+		}
+	}
+	return false
+}
+
+// releaseBoot is freshBoot, and the inventory if it is asked for.
+func (a *Actuator) releaseBoot(ctx context.Context, run *change.Run) error {
+	var spec ReleaseSpec
+	if err := run.Spec(&spec); err != nil {
+		return err
+	}
+	if err := a.freshBoot(ctx, run); err != nil || !spec.Inspect {
+		return err
+	}
+	return a.inspect(ctx, run)
 }
 
 // bring returns when an agent runs on the machine, which it switches off and on
@@ -74,15 +99,16 @@ var bootMessages = map[string]string{
 }
 
 // awaitAgent waits for the agent's first word and shows what is seen meanwhile.
+// What is seen is recorded under the step's ctx: it may be seen as the wait ends.
 func (a *Actuator) awaitAgent(ctx context.Context, run *change.Run, m *asset.Machine, seen <-chan boot.Sighting) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, a.Times.Boot, errNoBoot)
+	wait, cancel := context.WithTimeoutCause(ctx, a.Times.Boot, errNoBoot)
 	defer cancel()
 	began := a.Now()
 	if err := run.Phase(ctx, "firmware"); err != nil {
 		return err
 	}
 	arrived := make(chan error, 1)
-	go func() { arrived <- a.Agents.Await(ctx, m.ID) }()
+	go func() { arrived <- a.Agents.Await(wait, m.ID) }()
 	last := "nothing was seen of it"
 	for {
 		select {
@@ -97,7 +123,7 @@ func (a *Actuator) awaitAgent(ctx context.Context, run *change.Run, m *asset.Mac
 				}
 			}
 		case err := <-arrived:
-			if err != nil && errors.Is(context.Cause(ctx), errNoBoot) {
+			if err != nil && errors.Is(context.Cause(wait), errNoBoot) {
 				return &change.Problem{Code: "no-boot", Retry: true, Person: true,
 					Detail: fmt.Sprintf("machine %s did not start the netboot agent within %s: %s", m.ID, a.Times.Boot, last),
 					Action: "look at its console; its firmware must try the network first, on the NIC with address " + m.BootMAC()}

@@ -34,14 +34,20 @@ type box struct {
 	disk string // what is on the disk
 	runs bool   // the disk's system is up
 	jobs []job.Kind
-	sets []string // what the outlet was told
+	// wipes are the specs of the wipes that came to their end.
+	wipes []job.WipeSpec
+	sets  []string // what the outlet was told
 
 	outlet   power.State                 // if set, what the outlet says of itself
+	slow     time.Duration               // how long the outlet takes to say it
+	hint     job.DiskHint                // of the last deployment
 	noBoot   bool                        // the firmware hangs
 	hang     map[job.Kind]int            // how often the agent hangs in that job's middle
 	problems map[job.Kind][]*job.Problem // how the next jobs fail
 	impostor bool                        // another system answers SSH
 	mute     bool                        // nothing answers SSH
+	wiped    []job.WipedDisk             // if set, what the agent says it wiped
+	rogue    bool                        // the firmware boots the disk, whatever it is told
 	ran      []string                    // what systems ran from the disk
 }
 
@@ -75,7 +81,11 @@ var userKey = publicKey(hostKey(9)) + " user@example"
 func (x *box) Outlets(context.Context, string) (power.Outlets, error) { return x, nil }
 
 // Get implements power.Outlets.
-func (x *box) Get(context.Context, string) (power.State, error) {
+func (x *box) Get(ctx context.Context, _ string) (power.State, error) {
+	x.mu.Lock()
+	slow := x.slow
+	x.mu.Unlock()
+	pause(ctx, slow)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
@@ -142,8 +152,12 @@ func (x *box) boot(ctx context.Context) {
 		guide := x.pod.guide
 		x.pod.mu.Unlock()
 		x.mu.Lock()
-		dead := x.noBoot
+		dead, rogue := x.noBoot, x.rogue
 		x.mu.Unlock()
+		if rogue {
+			x.runDisk(ctx)
+			return
+		}
 		if guide == nil || dead {
 			pause(ctx, 5*time.Second)
 			continue
@@ -282,12 +296,17 @@ func (x *box) finish(j *job.Job) *job.Result {
 	case job.Inspect:
 		return &job.Result{Inventory: goodInventory()}
 	case job.Deploy:
+		x.hint = j.Deploy.Disk
 		return &job.Result{Deploy: &job.Deployed{Disk: "/dev/vda", HostKeys: []string{publicKey(x.key)}}}
 	case job.Wipe:
 		x.disk = ""
-		return &job.Result{Wiped: []job.WipedDisk{{Path: "/dev/vda", Method: "discard", Verified: "full"}}}
+		x.wipes = append(x.wipes, *j.Wipe)
+		if x.wiped != nil {
+			return &job.Result{Wiped: x.wiped}
+		}
+		return &job.Result{Wiped: goodWipe()}
 	case job.Rescue:
-		return &job.Result{Rescue: &job.RescueReady{Address: "10.0.0.10"}}
+		return &job.Result{Rescue: &job.RescueReady{Address: "10.0.0.10:22", HostKeys: []string{publicKey(hostKey(byte(10 + len(x.jobs))))}}}
 	}
 	return nil
 }
@@ -350,6 +369,20 @@ func (x *box) wantSets(want ...string) {
 	if !slices.Equal(x.sets, want) {
 		x.pod.t.Errorf("the outlet was told %v, want %v", x.sets, want)
 	}
+}
+
+func (x *box) wantPower(want power.State) {
+	x.pod.t.Helper()
+	if s, err := x.Get(context.Background(), "1"); s != want || err != nil {
+		x.pod.t.Errorf("the outlet is %s, want %s", s, want)
+	}
+}
+
+// change lets fn change the box.
+func (x *box) change(fn func(x *box)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	fn(x)
 }
 
 func (x *box) did(k job.Kind) int {

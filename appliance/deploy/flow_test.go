@@ -7,6 +7,7 @@ import (
 	"github.com/gantry-pod/gantry/appliance/asset"
 	"github.com/gantry-pod/gantry/appliance/change"
 	"github.com/gantry-pod/gantry/appliance/machine"
+	"github.com/gantry-pod/gantry/appliance/power"
 	"github.com/gantry-pod/gantry/netboot/job"
 )
 
@@ -23,6 +24,9 @@ func TestLife(t *testing.T) {
 		p.wantMachine(machine.Active)
 		p.box.wantDisk("debian")
 		m := p.machine()
+		if p.box.hint.MinBytes != 2<<30 {
+			t.Errorf("the agent was told of a disk of %d bytes at least, want the image's minimum", p.box.hint.MinBytes)
+		}
 		if s := m.Server; s == nil || s.Hostname != "m1" || s.Image != "debian:12" || s.Digest != "d1" || s.Disk != "/dev/vda" || len(s.HostKeys) != 1 || !m.Dirty {
 			t.Errorf("server %+v, dirty %v", m.Server, m.Dirty)
 		}
@@ -31,8 +35,8 @@ func TestLife(t *testing.T) {
 				t.Errorf("step %+v", s)
 			}
 		}
-		if n := len(r.Steps[1].Phases); n != 3 || r.Steps[1].Phases[1].Name != "configure" || r.Steps[1].Phases[2].Ended.IsZero() {
-			t.Errorf("phases of the image step: %+v", r.Steps[1].Phases)
+		if n := len(r.Steps[2].Phases); n != 3 || r.Steps[2].Phases[1].Name != "configure" || r.Steps[2].Phases[2].Ended.IsZero() {
+			t.Errorf("phases of the image step: %+v", r.Steps[2].Phases)
 		}
 
 		for _, kind := range []change.Kind{change.Restart, change.Stop, change.Start} {
@@ -73,6 +77,7 @@ func TestLife(t *testing.T) {
 // machine clean and available, or broken with a person called; never locked.
 func TestTrouble(t *testing.T) {
 	digest := &job.Problem{Code: "image-digest", Detail: "chunk 3"}
+	mismatch := &job.Problem{Code: "readback-mismatch", Detail: "block 7", Retry: true}
 	flaky := &job.Problem{Code: "network", Detail: "reset", Retry: true}
 	for name, c := range map[string]struct {
 		spoil  func(x *box)
@@ -96,17 +101,32 @@ func TestTrouble(t *testing.T) {
 					t.Errorf("%d attempts, %d wipes", attempts(r, "image"), p.box.did(job.Wipe))
 				}
 			}},
-		"image is damaged": {spoil: func(x *box) { x.problems[job.Deploy] = []*job.Problem{digest} }, end: change.Failed, code: "image-digest", state: machine.Available},
+		"image is damaged": {spoil: func(x *box) { x.problems[job.Deploy] = []*job.Problem{digest} }, end: change.Failed, code: "image-digest", state: machine.Available,
+			alerts: []string{"image-digest"}, also: func(t *testing.T, p *pod, r change.Request) {
+				if r.Error.Subject != "image/debian:12" {
+					t.Errorf("the alert is about %q, want the image", r.Error.Subject)
+				}
+			}},
+		"disk loses what is written": {spoil: func(x *box) { x.problems[job.Deploy] = []*job.Problem{mismatch, mismatch, mismatch} },
+			end: change.Failed, code: "readback-mismatch", state: machine.Broken, alerts: []string{"readback-mismatch"}},
+		"disk fails": {spoil: func(x *box) { x.problems[job.Deploy] = []*job.Problem{{Code: "disk-io", Detail: "sda"}} },
+			end: change.Failed, code: "disk-io", state: machine.Broken, alerts: []string{"disk-io"}},
 		"network comes back": {spoil: func(x *box) { x.problems[job.Deploy] = []*job.Problem{flaky, flaky} }, end: change.Done, state: machine.Active, disk: "debian",
 			also: func(t *testing.T, p *pod, r change.Request) { p.box.wantSets("1 true") }},
 		"wipe fails too": {spoil: func(x *box) {
 			x.problems[job.Deploy] = []*job.Problem{digest}
 			x.problems[job.Wipe] = []*job.Problem{{Code: "wipe-unverified", Detail: "old data"}}
-		}, end: change.Failed, code: "wipe-unverified", state: machine.Broken, disk: "half", alerts: []string{"wipe-unverified"}},
+		}, end: change.Failed, code: "wipe-unverified", state: machine.Broken, disk: "half", alerts: []string{"wipe-unverified"},
+			also: func(t *testing.T, p *pod, r change.Request) { p.box.wantPower(power.Off) }},
+		"wipe never ends": {spoil: func(x *box) {
+			x.problems[job.Deploy] = []*job.Problem{digest}
+			x.hang[job.Wipe] = 99
+		}, end: change.Failed, code: "agent-lost", state: machine.Broken, disk: "half", alerts: []string{"agent-lost"},
+			also: func(t *testing.T, p *pod, r change.Request) { p.box.wantPower(power.Off) }},
 		"agent silent in the wipe": {spoil: func(x *box) {
 			x.problems[job.Deploy] = []*job.Problem{digest}
 			x.hang[job.Wipe] = 1
-		}, end: change.Failed, code: "image-digest", state: machine.Available},
+		}, end: change.Failed, code: "image-digest", state: machine.Available, alerts: []string{"image-digest"}},
 		"firmware hangs": {spoil: func(x *box) { x.noBoot = true }, end: change.Failed, code: "no-boot", state: machine.Available, alerts: []string{"no-boot"},
 			also: func(t *testing.T, p *pod, r change.Request) {
 				if attempts(r, "boot") != 3 || p.machine().Dirty {
@@ -143,9 +163,9 @@ func TestNoOutlet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inPod(t, func(t *testing.T, p *pod) {
 				p.set(func(m *asset.Machine) { m.Power = nil })
-				want := machine.Active
+				want, alerts := machine.Active, []string(nil)
 				if fail {
-					want = machine.Available
+					want, alerts = machine.Available, []string{"image-digest"}
 					p.box.problems[job.Deploy] = []*job.Problem{{Code: "image-digest"}}
 				}
 				r := p.submitDeploy()
@@ -153,7 +173,7 @@ func TestNoOutlet(t *testing.T) {
 				p.box.power(true)
 				p.await(r.ID)
 				p.wantMachine(want)
-				p.wantAlerts()
+				p.wantAlerts(alerts...)
 				p.box.wantSets()
 			})
 		})

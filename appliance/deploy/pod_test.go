@@ -55,7 +55,8 @@ pdus: [{name: p1, driver: test, address: here}]
 machines: [{name: m1, macs: ['52:54:00:00:00:01'], power: [{pdu: p1, outlet: '1'}]}]
 `
 
-// inPod runs a test with a pod whose machine was inspected and is available.
+// inPod runs a test with a pod whose machine was inspected and wiped, and is
+// available.
 func inPod(t *testing.T, test func(t *testing.T, p *pod)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -71,7 +72,7 @@ func inPod(t *testing.T, test func(t *testing.T, p *pod)) {
 			t.Fatal(err)
 		}
 		p.set(func(m *asset.Machine) {
-			m.Inventory = goodInventory()
+			m.Inventory, m.Wiped = goodInventory(), goodWipe()
 			m.Status = machine.Status{State: machine.Available, Since: time.Now()}
 		})
 		defer func() {
@@ -86,6 +87,11 @@ func inPod(t *testing.T, test func(t *testing.T, p *pod)) {
 func goodInventory() *job.Inventory {
 	return &job.Inventory{CPU: job.CPU{Arch: "amd64"}, Memory: 2 << 30, Firmware: "bios",
 		Disks: []job.Disk{{Path: "/dev/vda", Serial: "S1", Bytes: 10 << 30}, {Path: "/dev/sdb", Bytes: 100 << 30, Removable: true}}}
+}
+
+// goodWipe are the certificates of goodInventory's fixed disk.
+func goodWipe() []job.WipedDisk {
+	return []job.WipedDisk{{Path: "/dev/vda", Serial: "S1", Bytes: 10 << 30, Method: "discard", Verified: "full"}}
 }
 
 // open starts an appliance over the pod's store, as a new process would.
@@ -117,7 +123,7 @@ func (p *pod) open() {
 		Times: DefaultTimes(), Dial: p.box.dial, Now: time.Now, Log: log}
 	p.book = change.NewBook(p.db, ct, p.assets, time.Now)
 	p.runner = change.NewRunner(p.book, p.deploy.Plans(), change.NewLive(time.Now),
-		func(_ context.Context, _ change.Request, q *change.Problem) { p.alert(q.Code) }, log)
+		func(_ *store.Tx, _ change.Request, q *change.Problem) error { p.alert(q.Code); return nil }, log)
 	p.mu.Lock()
 	p.handler = agents.Handler()
 	p.up, p.down = context.WithCancel(context.Background())
@@ -205,6 +211,9 @@ func (p *pod) wantMachine(want machine.State) {
 	if m.Status.State != want || m.Lock != "" {
 		p.t.Errorf("machine is %s (%s), lock %q; want %s", m.Status.State, m.Status.Reason, m.Lock, want)
 	}
+	if m.Former != (machine.Status{}) {
+		p.t.Errorf("at rest the machine remembers that it was %s", m.Former.State)
+	}
 	if m.Dirty && m.Status.State == machine.Available {
 		p.t.Error("a machine that was not wiped is available")
 	}
@@ -285,7 +294,7 @@ func (shelf) Resolve(_ context.Context, ref string) (Image, error) {
 	if name, _, _ := strings.Cut(ref, ":"); name != "debian" {
 		return Image{}, fmt.Errorf("image %q: no such image", ref)
 	}
-	return Image{Ref: job.ImageRef{Name: "debian", Version: "12", ManifestDigest: "d1"}, Name: "debian:12", Arch: "amd64", Firmware: "both", Size: 1 << 30}, nil
+	return Image{Ref: job.ImageRef{Name: "debian", Version: "12", ManifestDigest: "d1"}, Name: "debian:12", Arch: "amd64", Firmware: "both", Size: 1 << 30, MinDisk: 2 << 30}, nil
 }
 
 // wire is a network on which only HTTP to the appliance is spoken. Its

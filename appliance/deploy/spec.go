@@ -2,12 +2,12 @@ package deploy
 
 import (
 	"fmt"
-	"regexp"
+	"net/netip"
+	"slices"
 	"strings"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/gantry-pod/gantry/appliance/asset"
+	"github.com/gantry-pod/gantry/appliance/change"
 	"github.com/gantry-pod/gantry/netboot/job"
 )
 
@@ -48,32 +48,28 @@ type Image struct {
 	Size, MinDisk, MinMemory int64
 	// Rootfs says that it needs a layout.
 	Rootfs bool
+	// SectorSize is that of the disks that it was made for; 0 is any.
+	SectorSize int
 }
-
-// userName is what useradd of Debian accepts.
-var userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
-
-// hostName is a name of dot-separated labels (RFC 1123 2.1).
-var hostName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
 
 // check completes a spec for a machine and says what is wrong with it. It is
 // pure.
-func (s *Spec) check(m *asset.Machine, img Image) error {
+func (s *Spec) check(m *asset.Machine, img Image, network Network) error {
 	if s.Hostname == "" {
 		s.Hostname = m.ID
-	}
-	if len(s.Hostname) > 253 || !hostName.MatchString(s.Hostname) {
-		return fmt.Errorf("hostname %q is not a host name (RFC 1123)", s.Hostname)
 	}
 	if s.User == "" {
 		s.User = "admin"
 	}
 	trimKeys(s.SSHKeys) // as they come from a file, with its line's end
-	for _, u := range append([]job.User{{Name: s.User, SSHKeys: s.SSHKeys}}, s.Users...) {
+	for _, u := range s.Users {
 		trimKeys(u.SSHKeys)
-		if err := checkUser(u); err != nil {
-			return err
-		}
+	}
+	if err := s.config(m, network, "").Validate(); err != nil { // as the agent will
+		return err
+	}
+	if err := reachable(m, s.NICs); err != nil {
+		return err
 	}
 	if len(s.UserData) > 1<<20 {
 		return fmt.Errorf("user_data: %d bytes, at most 1 MiB is taken", len(s.UserData))
@@ -84,7 +80,62 @@ func (s *Spec) check(m *asset.Machine, img Image) error {
 	if !img.Rootfs && s.Layout != nil {
 		return fmt.Errorf("image %s is a whole disk and has its own partitions: leave the layout out", img.Name)
 	}
-	return fits(m, img, s.Disk)
+	if s.Layout != nil {
+		if err := s.Layout.Validate(); err != nil {
+			return fmt.Errorf("layout: %w", err)
+		}
+	}
+	return fits(m, img, s.Disk, s.Layout)
+}
+
+// config is what makes the written system this server.
+func (s *Spec) config(m *asset.Machine, network Network, instance string) job.Config {
+	c := job.Config{Hostname: s.Hostname, InstanceID: instance, NICs: s.NICs, DNS: s.DNS, UserData: s.UserData,
+		Users: append([]job.User{{Name: s.User, SSHKeys: s.SSHKeys, Sudo: true}}, s.Users...)}
+	if len(c.NICs) == 0 {
+		nic := job.NIC{MAC: m.BootMAC(), Addresses: []string{netip.PrefixFrom(m.Address, network.Prefix.Bits()).String()}}
+		if network.Gateway.IsValid() {
+			nic.Gateway = network.Gateway.String()
+		}
+		c.NICs = []job.NIC{nic}
+	}
+	if len(c.DNS) == 0 {
+		for _, d := range network.DNS {
+			c.DNS = append(c.DNS, d.String())
+		}
+	}
+	return c
+}
+
+// reachable refuses NICs that the machine does not have, and those under which
+// the server would not answer at the machine's address, where it has to prove
+// itself.
+func reachable(m *asset.Machine, nics []job.NIC) error {
+	found := len(nics) == 0
+	for _, n := range nics {
+		mac, err := asset.ParseMAC(n.MAC)
+		if err != nil {
+			return err
+		}
+		if !hasNIC(m, mac) {
+			return fmt.Errorf("machine %s has no NIC %s", m.ID, mac)
+		}
+		found = found || n.VLAN == 0 && n.DHCP && mac == m.BootMAC()
+		for _, a := range n.Addresses {
+			p, err := netip.ParsePrefix(a)
+			found = found || err == nil && n.VLAN == 0 && p.Addr() == m.Address
+		}
+	}
+	if !found {
+		return fmt.Errorf("nics: none has machine %s's address %s without a VLAN, nor DHCP on its boot NIC %s, so the server could not be verified",
+			m.ID, m.Address, m.BootMAC())
+	}
+	return nil
+}
+
+func hasNIC(m *asset.Machine, mac string) bool {
+	return slices.Contains(m.MACs, mac) ||
+		m.Inventory != nil && slices.ContainsFunc(m.Inventory.NICs, func(l job.Link) bool { return strings.EqualFold(l.MAC, mac) })
 }
 
 func trimKeys(keys []string) {
@@ -93,24 +144,8 @@ func trimKeys(keys []string) {
 	}
 }
 
-// checkUser refuses what the agent would.
-func checkUser(u job.User) error {
-	if !userName.MatchString(u.Name) {
-		return fmt.Errorf("user %q: must be 1 to 32 of a-z, 0-9, _ and -, beginning with a letter or _", u.Name)
-	}
-	for i, k := range u.SSHKeys {
-		if _, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(k)); err != nil || len(strings.TrimSpace(string(rest))) > 0 || strings.ContainsAny(k, "\r\n") {
-			return fmt.Errorf("user %s: ssh key %d is not one authorized_keys line", u.Name, i+1)
-		}
-	}
-	if strings.ContainsAny(u.PasswordHash, ":\n") || u.PasswordHash != "" && !strings.HasPrefix(u.PasswordHash, "$") {
-		return fmt.Errorf("user %s: password_hash is not a crypt(5) hash; make one with: openssl passwd -6", u.Name)
-	}
-	return nil
-}
-
 // fits says what keeps an image from running on a machine.
-func fits(m *asset.Machine, img Image, hint job.DiskHint) error {
+func fits(m *asset.Machine, img Image, hint job.DiskHint, layout *job.Layout) error {
 	inv := m.Inventory
 	if inv == nil {
 		return fmt.Errorf("machine %s was never inspected", m.ID)
@@ -124,28 +159,42 @@ func fits(m *asset.Machine, img Image, hint job.DiskHint) error {
 	if inv.Memory < img.MinMemory {
 		return fmt.Errorf("image %s needs %d MiB of memory and machine %s has %d", img.Name, img.MinMemory>>20, m.ID, inv.Memory>>20)
 	}
-	need, largest, found := max(img.Size, img.MinDisk), int64(0), false
-	for _, d := range inv.Disks {
-		if !matches(d, hint) {
-			continue
+	need, disks := max(img.Size, img.MinDisk), 1
+	if layout != nil {
+		need = max(img.MinDisk, layout.Need(img.Size))
+		if layout.RAID1 {
+			disks = 2
 		}
-		found = true
-		largest = max(largest, d.Bytes)
 	}
-	if !found {
-		return fmt.Errorf("machine %s has no disk that matches %+v", m.ID, hint)
-	}
-	if largest < need {
-		return fmt.Errorf("image %s needs a disk of %d MiB and the largest of machine %s has %d", img.Name, need>>20, m.ID, largest>>20)
-	}
-	return nil
+	return fitsDisks(m, img, hint, need, disks)
 }
 
-func matches(d job.Disk, h job.DiskHint) bool {
-	return !d.Removable &&
-		(h.Serial == "" || h.Serial == d.Serial) &&
-		(h.WWN == "" || h.WWN == d.WWN) &&
-		(h.Path == "" || h.Path == d.Path) &&
-		d.Bytes >= h.MinBytes &&
-		(h.Rotational == nil || *h.Rotational == d.Rotational)
+// fitsDisks wants n disks of need bytes that the hint fits.
+func fitsDisks(m *asset.Machine, img Image, hint job.DiskHint, need int64, n int) error {
+	largest, found, large, other := int64(0), false, 0, 0
+	for _, d := range m.Inventory.Disks {
+		if !hint.Matches(d) || d.Bytes < hint.MinBytes {
+			continue
+		}
+		if img.SectorSize != 0 && d.SectorSize != 0 && d.SectorSize != img.SectorSize {
+			other = d.SectorSize
+			continue
+		}
+		found, largest = true, max(largest, d.Bytes)
+		if d.Bytes >= need {
+			large++
+		}
+	}
+	switch {
+	case other != 0 && large < n:
+		return &change.Problem{Code: "disk-sector-size", Detail: fmt.Sprintf(
+			"image %s was made for sectors of %d bytes, and the disk of machine %s that would do has %d: take an image for those, or another disk, or format it to sectors of %d", img.Name, img.SectorSize, m.ID, other, img.SectorSize)}
+	case !found:
+		return fmt.Errorf("machine %s has no disk that matches %+v", m.ID, hint)
+	case large == 0:
+		return fmt.Errorf("image %s needs a disk of %d MiB and the largest of machine %s has %d", img.Name, need>>20, m.ID, largest>>20)
+	case large < n:
+		return fmt.Errorf("RAID1 needs two disks of %d MiB and machine %s has %d that may be used", need>>20, m.ID, large)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,12 +20,23 @@ func goodImage() Image {
 	return Image{Name: "debian:12", Arch: "amd64", Firmware: "both", Size: 1 << 30, MinDisk: 2 << 30, MinMemory: 512 << 20}
 }
 
+func goodMachine() asset.Machine {
+	return asset.Machine{ID: "m1", MACs: []string{"52:54:00:00:00:01", "52:54:00:00:00:02"}, Address: netip.MustParseAddr("10.0.0.10"), Inventory: goodInventory()}
+}
+
+func goodNetwork() Network { return Network{Prefix: netip.MustParsePrefix("10.0.0.0/24")} }
+
+func goodLayout() *job.Layout {
+	return &job.Layout{Partitions: []job.Partition{{Name: "boot", Size: 1 << 20, Use: "bios"}, {Name: "root", Use: "root"}}}
+}
+
 func yes() *bool { v := true; return &v }
 
 // TestSpecRefused: what cannot work is refused with the reason, before anything
 // is touched.
 func TestSpecRefused(t *testing.T) {
 	const pem = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+	rootfs := func(i *Image) { i.Rootfs = true }
 	for name, c := range map[string]struct {
 		spec Spec
 		img  func(*Image)
@@ -35,6 +47,8 @@ func TestSpecRefused(t *testing.T) {
 		"another firmware":        {img: func(i *Image) { i.Firmware = "uefi" }, want: "boots by uefi only and machine m1 has bios"},
 		"too little memory":       {img: func(i *Image) { i.MinMemory = 3 << 30 }, want: "needs 3072 MiB of memory and machine m1 has 2048"},
 		"disk smaller than image": {img: func(i *Image) { i.Size = 11 << 30 }, want: "needs a disk of 11264 MiB and the largest of machine m1 has 10240"},
+		"disk of other sectors":   {m: func(m *asset.Machine) { m.Inventory.Disks[0].SectorSize = 4096 }, img: func(i *Image) { i.SectorSize = 512 }, want: "disk-sector-size: image debian:12 was made for sectors of 512 bytes"},
+		"image of other sectors":  {m: func(m *asset.Machine) { m.Inventory.Disks[0].SectorSize = 512 }, img: func(i *Image) { i.SectorSize = 4096 }, want: "m1 that would do has 512"},
 		"disk smaller than need":  {img: func(i *Image) { i.MinDisk = 20 << 30 }, want: "needs a disk of 20480 MiB"},
 		"only a removable disk":   {m: func(m *asset.Machine) { m.Inventory.Disks = m.Inventory.Disks[1:] }, want: "no disk"},
 		"no such serial":          {spec: Spec{Disk: job.DiskHint{Serial: "S9"}}, want: "no disk that matches"},
@@ -58,17 +72,27 @@ func TestSpecRefused(t *testing.T) {
 		"password with a line":    {spec: Spec{Users: []job.User{{Name: "a", PasswordHash: "$6$x\nroot::0"}}}, want: "user a: password_hash"},
 		"too much user data":      {spec: Spec{UserData: strings.Repeat("x", 1<<20+1)}, want: "user_data"},
 		"layout for a disk image": {spec: Spec{Layout: &job.Layout{}}, want: "leave the layout out"},
+		"NIC that is none":        {spec: Spec{NICs: []job.NIC{{MAC: "banana"}}}, want: `NIC "banana" is no MAC address`},
+		"NIC of another":          {spec: Spec{NICs: []job.NIC{{MAC: "52:54:00:00:00:09", Addresses: []string{"10.0.0.10/24"}}}}, want: "machine m1 has no NIC 52:54:00:00:00:09"},
+		"NICs elsewhere":          {spec: Spec{NICs: []job.NIC{{MAC: "52:54:00:00:00:01", Addresses: []string{"10.0.0.11/24"}}}}, want: "could not be verified"},
+		"NICs in a VLAN":          {spec: Spec{NICs: []job.NIC{{MAC: "52:54:00:00:00:01", VLAN: 7, DHCP: true, Addresses: []string{"10.0.0.10/24"}}}}, want: "could not be verified"},
+		"DHCP on another NIC":     {spec: Spec{NICs: []job.NIC{{MAC: "52:54:00:00:00:02", DHCP: true}}}, want: "could not be verified"},
+		"address without length":  {spec: Spec{NICs: []job.NIC{{MAC: "52:54:00:00:00:01", Addresses: []string{"10.0.0.10"}}}}, want: "is not ADDRESS/LENGTH"},
+		"DNS that is none":        {spec: Spec{DNS: []string{"x"}}, want: `DNS server "x" is no address`},
+		"layout of a typo":        {spec: Spec{Layout: &job.Layout{Partitions: []job.Partition{{Name: "a", Use: "rooot"}}}}, img: rootfs, want: `layout: partition "a": use "rooot"`},
+		"layout too large":        {spec: Spec{Layout: &job.Layout{Partitions: []job.Partition{{Name: "a", Size: 10 << 30, Use: "root"}}}}, img: rootfs, want: "needs a disk of 10242 MiB"},
+		"mirror of one disk":      {spec: Spec{Layout: &job.Layout{RAID1: true, Partitions: goodLayout().Partitions}}, img: rootfs, want: "RAID1 needs two disks"},
 		"no layout for a rootfs":  {img: func(i *Image) { i.Rootfs = true }, want: "give a layout"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			img, m := goodImage(), asset.Machine{ID: "m1", Inventory: goodInventory()}
+			img, m := goodImage(), goodMachine()
 			if c.img != nil {
 				c.img(&img)
 			}
 			if c.m != nil {
 				c.m(&m)
 			}
-			if err := c.spec.check(&m, img); err == nil || !strings.Contains(err.Error(), c.want) {
+			if err := c.spec.check(&m, img, goodNetwork()); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			} else if strings.Contains(err.Error(), "b3Blbn") || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("the error shows the secret: %v", err)
@@ -79,7 +103,9 @@ func TestSpecRefused(t *testing.T) {
 
 // TestSpecAccepted: what is left out is filled in.
 func TestSpecAccepted(t *testing.T) {
-	m := asset.Machine{ID: "m1", Inventory: goodInventory()}
+	m := goodMachine()
+	goodNICs := []job.NIC{{MAC: "52:54:00:00:00:02", DHCP: true}, {MAC: "52-54-00-00-00-01", Addresses: []string{"fd00::1/64", "10.0.0.10/24"}, Gateway: "10.0.0.1"}}
+	dhcpNICs := []job.NIC{{MAC: "52:54:00:00:00:01", DHCP: true}}
 	for name, c := range map[string]struct {
 		in, want Spec
 		img      Image
@@ -90,13 +116,17 @@ func TestSpecAccepted(t *testing.T) {
 		"key with a line's end": {Spec{SSHKeys: []string{userKey + "\n"}}, Spec{Hostname: "m1", User: "admin", SSHKeys: []string{userKey}}, goodImage()},
 		"key with options": {Spec{SSHKeys: []string{`from="10.0.0.0/8" ` + userKey}},
 			Spec{Hostname: "m1", User: "admin", SSHKeys: []string{`from="10.0.0.0/8" ` + userKey}}, goodImage()},
-		"root file system": {Spec{Layout: &job.Layout{}}, Spec{Hostname: "m1", User: "admin", Layout: &job.Layout{}},
+		"root file system": {Spec{Layout: goodLayout()}, Spec{Hostname: "m1", User: "admin", Layout: goodLayout()},
 			Image{Arch: "amd64", Firmware: "bios", Rootfs: true}},
+		"NICs of its own": {Spec{NICs: goodNICs}, Spec{Hostname: "m1", User: "admin", NICs: goodNICs}, goodImage()},
+		"DHCP":            {Spec{NICs: dhcpNICs}, Spec{Hostname: "m1", User: "admin", NICs: dhcpNICs}, goodImage()},
+		"a removable disk that is named": {Spec{Disk: job.DiskHint{Path: "/dev/sdb"}},
+			Spec{Hostname: "m1", User: "admin", Disk: job.DiskHint{Path: "/dev/sdb"}}, goodImage()},
 		"the disk asked for": {Spec{Disk: job.DiskHint{Serial: "S1", Path: "/dev/vda", MinBytes: 1 << 30}},
 			Spec{Hostname: "m1", User: "admin", Disk: job.DiskHint{Serial: "S1", Path: "/dev/vda", MinBytes: 1 << 30}}, goodImage()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := c.in.check(&m, c.img); err != nil {
+			if err := c.in.check(&m, c.img, goodNetwork()); err != nil {
 				t.Fatal(err)
 			}
 			if d := cmp.Diff(c.want, c.in); d != "" {

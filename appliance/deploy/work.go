@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/gantry-pod/gantry/appliance/agent"
@@ -41,12 +40,30 @@ func (a *Actuator) do(ctx context.Context, run *change.Run, j job.Job, onPhase f
 	var jp *job.Problem
 	if errors.As(err, &jp) {
 		return nil, &change.Problem{Code: jp.Code, Detail: fmt.Sprintf("machine %s: %s", run.Request.Machine, jp.Detail),
-			Retry: jp.Retry, Action: advice(jp.Code), Person: jp.Code == "disk-io" || jp.Code == "wipe-unverified"}
+			Retry: jp.Retry, Action: advice(jp.Code), Person: badDisk(jp.Code) || badImage(jp.Code) || jp.Code == "wipe-unverified",
+			Subject: subject(&j, jp.Code)}
 	}
 	if err := errors.Join(err, phaseErr); err != nil {
 		return nil, problem(err)
 	}
 	return result, nil
+}
+
+// badDisk says that a problem's code is about a disk that fails.
+func badDisk(code string) bool { return code == "disk-io" || code == "readback-mismatch" }
+
+// badImage says that a problem's code is about what the library keeps: every
+// deployment of that image fails in the same way.
+func badImage(code string) bool {
+	return code == "image-digest" || code == "image-truncated" || code == "image-signature"
+}
+
+// subject is what an agent's problem is about, if not its machine.
+func subject(j *job.Job, code string) string {
+	if j.Deploy == nil || !badImage(code) {
+		return ""
+	}
+	return fmt.Sprintf("image/%s:%s", j.Deploy.Image.Name, j.Deploy.Image.Version)
 }
 
 // advice says what to do about an agent's problem.
@@ -56,7 +73,7 @@ func advice(code string) string {
 		return "verify the image (gantry image verify) and import it again if it is damaged"
 	case "image-signature":
 		return "the image is not signed by this appliance's library: import it again"
-	case "disk-too-small", "disk-not-found":
+	case "disk-too-small", "disk-not-found", "disk-sector-size":
 		return "choose another machine or another disk"
 	case "disk-io", "wipe-unverified", "readback-mismatch":
 		return "replace the disk"
@@ -101,11 +118,10 @@ func (a *Actuator) image(ctx context.Context, run *change.Run) error {
 	if err := a.Assets.Apply(ctx, m.ID, machine.Event{Kind: machine.Image}); err != nil {
 		return err
 	}
-	config, err := a.config(&spec, &m, run.Request.ID)
-	if err != nil {
-		return err
-	}
-	j := job.Job{Kind: job.Deploy, Deploy: &job.DeploySpec{Image: img.Ref, Disk: spec.Disk, Layout: spec.Layout,
+	config := spec.config(&m, a.Network, run.Request.ID)
+	hint := spec.Disk
+	hint.MinBytes = max(hint.MinBytes, img.MinDisk) // which the agent knows nothing of
+	j := job.Job{Kind: job.Deploy, Deploy: &job.DeploySpec{Image: img.Ref, Disk: hint, Layout: spec.Layout,
 		Config: config, ReadBack: !spec.SkipReadBack}}
 	result, err := a.do(ctx, run, j, func(phase string) error {
 		if phase == "configure" {
@@ -135,28 +151,9 @@ func (a *Actuator) written(ctx context.Context, id string, spec *Spec, img Image
 			}
 		}
 		m.Server = &asset.Server{Hostname: spec.Hostname, Image: img.Name, Digest: img.Ref.ManifestDigest,
-			Users: users, HostKeys: d.HostKeys, Disk: d.Disk, Deployed: a.Now()}
+			Users: users, HostKeys: d.HostKeys, Disk: d.Disk, DiskSerial: d.Serial, Deployed: a.Now()}
 		return nil
 	})
-}
-
-// config is what makes the written system this server.
-func (a *Actuator) config(spec *Spec, m *asset.Machine, instance string) (job.Config, error) {
-	c := job.Config{Hostname: spec.Hostname, InstanceID: instance, NICs: spec.NICs, DNS: spec.DNS, UserData: spec.UserData,
-		Users: append([]job.User{{Name: spec.User, SSHKeys: spec.SSHKeys, Sudo: true}}, spec.Users...)}
-	if len(c.NICs) == 0 {
-		nic := job.NIC{MAC: m.BootMAC(), Addresses: []string{netip.PrefixFrom(m.Address, a.Network.Prefix.Bits()).String()}}
-		if a.Network.Gateway.IsValid() {
-			nic.Gateway = a.Network.Gateway.String()
-		}
-		c.NICs = []job.NIC{nic}
-	}
-	if len(c.DNS) == 0 {
-		for _, d := range a.Network.DNS {
-			c.DNS = append(c.DNS, d.String())
-		}
-	}
-	return c, nil
 }
 
 // restartIntoDisk lets the machine through to its disk and restarts it.
@@ -195,72 +192,4 @@ func (a *Actuator) restartIntoDisk(ctx context.Context, run *change.Run) error {
 // activate hands the machine over.
 func (a *Actuator) activate(ctx context.Context, run *change.Run) error {
 	return a.Assets.Apply(ctx, run.Request.Machine, machine.Event{Kind: machine.Activate})
-}
-
-func (a *Actuator) wipe(ctx context.Context, run *change.Run) error {
-	result, err := a.do(ctx, run, job.Job{Kind: job.Wipe, Wipe: &job.WipeSpec{Method: "best"}}, nil)
-	if err != nil {
-		return err
-	}
-	if len(result.Wiped) == 0 {
-		return &change.Problem{Code: "wipe-unverified", Person: true, Action: "look at the machine's disks",
-			Detail: fmt.Sprintf("machine %s: the agent's wipe names no disk", run.Request.Machine)}
-	}
-	return a.Assets.Change(ctx, run.Request.Machine, func(_ *store.Tx, m *asset.Machine) error {
-		m.Wiped = result.Wiped
-		return nil
-	})
-}
-
-func (a *Actuator) free(ctx context.Context, run *change.Run) error {
-	return a.Assets.Apply(ctx, run.Request.Machine, machine.Event{Kind: machine.Wiped})
-}
-
-// cleanUp brings a machine whose deployment failed back: wiped if its disk was
-// written to, and switched off.
-func (a *Actuator) cleanUp(ctx context.Context, run *change.Run) error {
-	m, err := run.Machine(ctx)
-	if err != nil {
-		return err
-	}
-	switch m.Status.State {
-	case machine.Available:
-		return nil
-	case machine.Reserved:
-		if err := a.powerOff(ctx, run); err != nil {
-			return err
-		}
-		return a.Assets.Apply(ctx, m.ID, machine.Event{Kind: machine.Unreserve})
-	}
-	if err := a.Assets.Apply(ctx, m.ID, machine.Event{Kind: machine.Release}); err != nil {
-		return err
-	}
-	for _, step := range []func(context.Context, *change.Run) error{a.wipe, a.powerOff, a.free} {
-		if err := step(ctx, run); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (a *Actuator) rescue(ctx context.Context, run *change.Run) error {
-	var spec RescueSpec
-	if err := run.Spec(&spec); err != nil {
-		return err
-	}
-	result, err := a.do(ctx, run, job.Job{Kind: job.Rescue, Rescue: &job.RescueSpec{SSHKeys: spec.SSHKeys}}, nil)
-	if err != nil {
-		return err
-	}
-	if result.Rescue == nil {
-		return &change.Problem{Code: "internal", Detail: "the agent's rescue has no result"}
-	}
-	return a.Assets.Change(ctx, run.Request.Machine, func(_ *store.Tx, m *asset.Machine) error {
-		m.Status.Reason = "rescue system at root@" + result.Rescue.Address
-		return nil
-	})
-}
-
-func (a *Actuator) leaveRescue(ctx context.Context, run *change.Run) error {
-	return a.Assets.Apply(ctx, run.Request.Machine, machine.Event{Kind: machine.LeaveRescue})
 }

@@ -6,9 +6,9 @@
 //	discovered -> inspecting -> available -> reserved -> imaging -> configuring
 //	  -> verifying -> active -> releasing -> available
 //
-// with broken, rescue and maintenance beside it. A state that waits for
-// something has a deadline; when that passes, the machine is broken and a
-// person is told. State advances on what the machine itself reports.
+// with broken, rescue and maintenance beside it. State advances on what the
+// machine itself reports. How long a state may last is for the request that
+// brought it about: each of its steps has a deadline.
 package machine
 
 import (
@@ -26,9 +26,10 @@ const (
 	Discovered State = "discovered"
 	// Inspecting machines run the agent, which takes their inventory.
 	Inspecting State = "inspecting"
-	// Available machines are accepted, inspected, wiped and switched off.
+	// Available machines are accepted, inspected and switched off, and have nothing
+	// of a server. Disks that were never wiped are erased before they get one.
 	Available State = "available"
-	// Reserved machines are taken by a request that has not touched their disks.
+	// Reserved machines are taken by a request that has put nothing on their disks.
 	Reserved State = "reserved"
 	// Imaging machines are being written to.
 	Imaging State = "imaging"
@@ -67,7 +68,7 @@ const (
 	Accept Kind = "accept"
 	// Reserve takes an available machine for a request.
 	Reserve Kind = "reserve"
-	// Unreserve gives back a machine whose disks were not touched.
+	// Unreserve gives back a machine that got nothing on its disks.
 	Unreserve Kind = "unreserve"
 	// Image begins writing; it also begins it again after a failure.
 	Image Kind = "image"
@@ -87,10 +88,11 @@ const (
 	// Maintain takes a machine out of use; Restore gives it back through a wipe.
 	Maintain Kind = "maintain"
 	Restore  Kind = "restore"
+	// Revert ends an inspection that was called off: the machine is back where it
+	// stood before, at Event.To.
+	Revert Kind = "revert"
 	// Break says that a person is needed; Event.Reason says why.
 	Break Kind = "break"
-	// Tick is the passing of time.
-	Tick Kind = "tick"
 )
 
 // Event is something that happened to a machine.
@@ -101,11 +103,10 @@ type Event struct {
 	// Clean qualifies Inspect: nothing of a tenant can be on the disks. Only then
 	// may a broken machine be inspected without a wipe.
 	Clean bool
-	// Reason qualifies Break and Maintain, for people.
+	// To qualifies Revert.
+	To State
+	// Reason qualifies Break, Maintain and Revert, for people.
 	Reason string
-	// Deadline is how long the new state may last; 0 is without bound. States
-	// that wait for nothing ignore it.
-	Deadline time.Duration
 }
 
 // Status is where a machine stands and since when.
@@ -113,8 +114,6 @@ type Status struct {
 	State State `json:"state"`
 	// Since is when it came to stand there.
 	Since time.Time `json:"since"`
-	// Deadline is when it should have left; zero is never.
-	Deadline time.Time `json:"deadline,omitzero"`
 	// Reason says why, where a person would ask.
 	Reason string `json:"reason,omitempty"`
 }
@@ -130,7 +129,7 @@ func (e *TransitionError) Error() string {
 	return fmt.Sprintf("a machine that is %s cannot %s", e.State, e.Kind)
 }
 
-// transitions is the whole lifecycle but for Inspected, Break and Tick, which
+// transitions is the whole lifecycle but for Inspected, Revert and Break, which
 // depend on more than the state. Repeating the event that led to a state is
 // allowed where a step may be carried out again after a crash.
 var transitions = map[Kind]map[State]State{
@@ -155,19 +154,18 @@ var transitions = map[Kind]map[State]State{
 // unchanged.
 func Next(s Status, e Event, now time.Time) (Status, error) {
 	switch e.Kind {
-	case Tick:
-		if s.Deadline.IsZero() || now.Before(s.Deadline) {
-			return s, nil
-		}
-		reason := fmt.Sprintf("was %s from %s and did not finish by %s", s.State,
-			s.Since.UTC().Format(time.RFC3339), s.Deadline.UTC().Format(time.RFC3339))
-		return Status{State: Broken, Since: now, Reason: reason}, nil
 	case Break:
 		return Status{State: Broken, Since: now, Reason: e.Reason}, nil
 	case Inspect:
 		if s.State == Broken && e.Clean {
 			s.State = Discovered
 		}
+	case Revert:
+		// Only the states from which an inspection is begun: it touches no disk.
+		if s.State != Inspecting || e.To != Discovered && e.To != Available && e.To != Broken {
+			return s, &TransitionError{s.State, e.Kind}
+		}
+		return Status{State: e.To, Since: now, Reason: e.Reason}, nil
 	case Inspected:
 		if s.State != Inspecting {
 			return s, &TransitionError{s.State, e.Kind}
@@ -185,19 +183,7 @@ func Next(s Status, e Event, now time.Time) (Status, error) {
 	if to == s.State {
 		next.Since = s.Since
 	}
-	if e.Deadline > 0 && Transitional(to) {
-		next.Deadline = now.Add(e.Deadline)
-	}
 	return next, nil
-}
-
-// Transitional says whether a state waits for something and so has a deadline.
-func Transitional(s State) bool {
-	switch s {
-	case Inspecting, Reserved, Imaging, Configuring, Verifying, Releasing:
-		return true
-	}
-	return false
 }
 
 // Boot is what a machine's firmware should be told.

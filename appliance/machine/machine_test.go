@@ -75,20 +75,21 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func TestDeadline(t *testing.T) {
-	s, err := Next(Status{State: Reserved, Since: t0}, Event{Kind: Image, Deadline: time.Minute}, t0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := Next(s, Event{Kind: Tick}, t0.Add(59*time.Second)); got != s {
-		t.Errorf("before its deadline the machine changed to %v", got)
-	}
-	got, _ := Next(s, Event{Kind: Tick}, t0.Add(time.Minute))
-	if got.State != Broken || got.Reason == "" {
-		t.Errorf("after its deadline: %v, want broken with a reason", got)
-	}
-	if a, _ := Next(Status{State: Verifying}, Event{Kind: Activate, Deadline: time.Minute}, t0); !a.Deadline.IsZero() {
-		t.Errorf("an active machine has a deadline: %v", a)
+// TestRevert: an inspection that was called off leads back to where it began,
+// and nothing else is taken back.
+func TestRevert(t *testing.T) {
+	began := map[State]bool{Discovered: true, Available: true, Broken: true}
+	for _, from := range States() {
+		for _, to := range States() {
+			got, err := Next(Status{State: from, Since: t0}, Event{Kind: Revert, To: to, Reason: "r"}, t0.Add(time.Second))
+			want := Status{State: from, Since: t0}
+			if from == Inspecting && began[to] {
+				want = Status{State: to, Since: t0.Add(time.Second), Reason: "r"}
+			}
+			if got != want || (err == nil) != (from == Inspecting && began[to]) {
+				t.Errorf("%s reverted to %s: %v, %v", from, to, got, err)
+			}
+		}
 	}
 }
 
@@ -97,14 +98,15 @@ func TestDeadline(t *testing.T) {
 // disk.
 func TestOldDiskNeverRuns(t *testing.T) {
 	kinds := []Kind{Inspect, Inspected, Accept, Reserve, Unreserve, Image, Configure, Verify, Activate, Release,
-		Wiped, EnterRescue, LeaveRescue, Maintain, Restore, Break, Tick}
+		Wiped, EnterRescue, LeaveRescue, Maintain, Restore, Revert, Break}
 	rng := rand.New(rand.NewSource(1))
 	for range 2000 {
 		s, dirty := Status{State: Discovered, Since: t0}, false
 		now := t0
 		for range 60 {
 			now = now.Add(time.Duration(rng.Intn(100)) * time.Second)
-			e := Event{Kind: kinds[rng.Intn(len(kinds))], Accepted: rng.Intn(2) == 0, Reason: "r", Deadline: time.Minute}
+			e := Event{Kind: kinds[rng.Intn(len(kinds))], Accepted: rng.Intn(2) == 0, Reason: "r",
+				To: States()[rng.Intn(len(States()))]}
 			next, err := Next(s, e, now)
 			if err != nil {
 				continue

@@ -36,7 +36,9 @@ type Outlets interface {
 	Get(ctx context.Context, outlet string) (State, error)
 	// Set switches one outlet and returns when the device took the command; it may
 	// still be pending. It is idempotent. op is new for each command and
-	// identifies it in the device's and the driver's logs.
+	// identifies it in the device's and the driver's logs. An error whose
+	// StateUnknown() is true leaves open whether the device took it: the outlet is
+	// then read until it is as wanted or its time is up.
 	Set(ctx context.Context, outlet string, on bool, op string) error
 }
 
@@ -78,6 +80,12 @@ type Limits struct {
 // of up to some tens of seconds.
 func DefaultLimits() Limits {
 	return Limits{Call: 10 * time.Second, Settle: 90 * time.Second, Poll: 500 * time.Millisecond, OffFor: 2 * time.Second}
+}
+
+// Restart is how long the restart of a machine with so many feeds may take:
+// each is read and told on the way down and on the way up.
+func (l Limits) Restart(feeds int) time.Duration {
+	return 2*(time.Duration(2*feeds)*l.Call+l.Settle+l.Poll+l.Call) + l.OffFor
 }
 
 // Actuator switches machines. It is safe for concurrent use on different
@@ -152,21 +160,30 @@ func (a *Actuator) bring(ctx context.Context, m *asset.Machine, want State, op s
 				Err: errors.New("the state is not known, so nothing was switched; look at the PDU")}
 		}
 	}
+	doubts := make([]*Error, len(m.Power))
 	for i, f := range m.Power {
 		if states[i] == want {
 			say(fmt.Sprintf("outlet %s of %s is %s already", f.Outlet, f.PDU, want))
 			continue
 		}
 		say(fmt.Sprintf("outlet %s of %s: %s, switching %s", f.Outlet, f.PDU, states[i], want))
-		if err := a.set(ctx, f, want, op); err != nil {
+		err := a.set(ctx, f, want, op)
+		if errors.As(err, &doubts[i]) && stateUnknown(err) {
+			say(fmt.Sprintf("outlet %s of %s: it is not known whether it switches: %v", f.Outlet, f.PDU, err))
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
+	// All were told by now, and have the same time to get there.
+	settle, cancel := context.WithTimeoutCause(ctx, a.limits.Settle, errNotSettled)
+	defer cancel()
 	for i, f := range m.Power {
 		if states[i] == want {
 			continue
 		}
-		if err := a.settle(ctx, f, want); err != nil {
+		if err := a.settle(settle, f, want, doubts[i]); err != nil {
 			return err
 		}
 		say(fmt.Sprintf("outlet %s of %s is %s", f.Outlet, f.PDU, want))
@@ -207,10 +224,9 @@ func (a *Actuator) set(ctx context.Context, f asset.Feed, want State, op string)
 }
 
 // settle polls an outlet until it is as wanted. A question that fails is asked
-// again until the time is up: a reply may be lost.
-func (a *Actuator) settle(ctx context.Context, f asset.Feed, want State) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, a.limits.Settle, errNotSettled)
-	defer cancel()
+// again until ctx's time is up: a reply may be lost. doubt is why it is not known
+// whether the outlet was told at all.
+func (a *Actuator) settle(ctx context.Context, f asset.Feed, want State, doubt *Error) error {
 	last, lastErr := Unknown, error(nil)
 	for {
 		s, err := a.get(ctx, f)
@@ -223,7 +239,11 @@ func (a *Actuator) settle(ctx context.Context, f asset.Feed, want State) error {
 				return err
 			}
 			why := fmt.Errorf("told to go %s, and was not after %s; look at the PDU", want, a.limits.Settle)
-			return &Error{Feed: f, State: last, Err: errors.Join(why, lastErr)}
+			failed := &Error{Feed: f, State: last, Err: errors.Join(why, lastErr)}
+			if doubt != nil {
+				failed.Retry, failed.Err = doubt.Retry, errors.Join(why, doubt.Err, lastErr)
+			}
+			return failed
 		}
 	}
 }
@@ -235,6 +255,13 @@ var errNotSettled = errors.New("outlet did not settle")
 func retryable(err error) bool {
 	var r interface{ CanRetry() bool }
 	return errors.As(err, &r) && r.CanRetry()
+}
+
+// stateUnknown says whether a driver's error leaves open what became of a
+// command.
+func stateUnknown(err error) bool {
+	var u interface{ StateUnknown() bool }
+	return errors.As(err, &u) && u.StateUnknown()
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -16,9 +16,9 @@ import (
 )
 
 // Decode decodes b into v and leaves what b does not name as it is; an empty
-// file changes nothing. An error begins with [LINE:COLUMN]; with quote it shows
-// those lines of the file too, which a file with secrets in it must not have.
-func Decode(b []byte, v any, quote bool) (err error) {
+// file changes nothing. An error begins with [LINE:COLUMN] and does not quote the
+// file, where secrets may be beside a mistake.
+func Decode(b []byte, v any) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // the decoder panics on some files that are no YAML
 			err = errors.New("it is not YAML")
@@ -26,7 +26,7 @@ func Decode(b []byte, v any, quote bool) (err error) {
 	}()
 	file, err := parser.ParseBytes(b, 0)
 	if err != nil {
-		return at(err, quote)
+		return at(err)
 	}
 	docs := slices.DeleteFunc(file.Docs, func(d *ast.DocumentNode) bool { return d.Body == nil || d.Body.Type() == ast.CommentType })
 	switch len(docs) {
@@ -37,11 +37,11 @@ func Decode(b []byte, v any, quote bool) (err error) {
 		return errors.New("it has more than one YAML document, and only one is read")
 	}
 	if err := yaml.NewDecoder(bytes.NewReader(b), yaml.DisallowUnknownField()).Decode(v); err != nil {
-		return at(err, quote)
+		return at(err)
 	}
 	return nil
 }
 
-func at(err error, quote bool) error {
-	return fmt.Errorf("at line and column %s", yaml.FormatError(err, false, quote))
+func at(err error) error {
+	return fmt.Errorf("at line and column %s", yaml.FormatError(err, false, false))
 }

@@ -23,6 +23,9 @@ func main() {
 	debug := flag.Bool("debug", false, "log more")
 	show := flag.Bool("version", false, "print the version and exit")
 	flag.Parse()
+	// What it writes holds tenants' data and keys; what others may have is given
+	// to them by name (the API's socket).
+	syscall.Umask(0o077)
 	if *show {
 		fmt.Println(version)
 		return

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -23,17 +25,68 @@ type client struct {
 	where string // for messages
 }
 
+// serverHelp is the part of the help text that says how an appliance is reached.
+const serverHelp = `The appliance is reached by its Unix socket, or by its URL with a token in the
+environment's GANTRY_TOKEN. The token is sent over https and to this computer only.`
+
 // newClient makes a client of the appliance that the global flags name. Over
 // TLS the token comes from the environment, GANTRY_TOKEN.
-func (a *app) newClient() *client {
-	if a.server != "" {
-		return &client{base: strings.TrimSuffix(a.server, "/"), token: os.Getenv("GANTRY_TOKEN"), where: a.server,
-			http: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}}}
+func (a *app) newClient() (*client, error) {
+	if a.server == "" {
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", a.socket)
+		}
+		return &client{base: "http://gantry", where: a.socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", a.socket)
+	u, err := url.Parse(a.server)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, withCode(exitUsage, fmt.Errorf("--server %q: want a URL such as https://appliance.example:7443", a.server))
 	}
-	return &client{base: "http://gantry", where: a.socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+	c := &client{base: strings.TrimSuffix(a.server, "/"), token: os.Getenv("GANTRY_TOKEN"), where: a.server}
+	if c.token != "" && u.Scheme != "https" && !loopback(u.Hostname()) {
+		return nil, withCode(exitUsage, fmt.Errorf("%s: GANTRY_TOKEN is not sent in clear over a network; use https", a.server))
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if a.caFile != "" {
+		if config.RootCAs, err = authorities(a.caFile); err != nil {
+			return nil, withCode(exitUsage, err)
+		}
+	}
+	// What redirects would lead elsewhere with the token; the API has none.
+	c.http = &http.Client{Transport: &http.Transport{TLSClientConfig: config},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return c, nil
+}
+
+// loopback says whether a host is this computer.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// authorities are the system's certificates and those of a file.
+func authorities(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--ca-file: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--ca-file %s: there is no PEM certificate in it", path)
+	}
+	return pool, nil
+}
+
+// call is [client.call] with a client of the appliance that the flags name.
+func (a *app) call(ctx context.Context, method, path string, body, out any, header ...string) error {
+	c, err := a.newClient()
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, method, path, body, out, header...)
 }
 
 // problem is an RFC 9457 problem as the API sends it.
@@ -112,6 +165,10 @@ func (c *client) unreachable(err error) error {
 		return withCode(exitRefused, fmt.Errorf("no permission to use %s: run as root or join the group that owns it", c.where))
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return withCode(exitUnreachable, fmt.Errorf("no appliance answers at %s: start gantry-appliance, or name its socket with --socket (the lab's is printed by: gantry lab status)", c.where))
+	}
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return withCode(exitUnreachable, fmt.Errorf("appliance at %s: its certificate is signed by nobody that this computer trusts; name the authority's file with --ca-file: %w", c.where, err))
 	}
 	return withCode(exitUnreachable, fmt.Errorf("appliance at %s: %w", c.where, err))
 }

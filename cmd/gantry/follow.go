@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -19,16 +20,30 @@ import (
 	"github.com/gantry-pod/gantry/appliance/change"
 )
 
+// How long follow asks an appliance that does not answer, and how often.
+const (
+	awayPatience = 5 * time.Minute
+	askAgain     = time.Second
+)
+
 // follow shows a request until it ends: each step and phase with its seconds,
 // and on a terminal a live line with a progress bar. It is an error if the
-// request fails.
+// request fails. An appliance that is away, as one that restarts, is said once
+// and waited for; the request survives that.
 func (a *app) follow(ctx context.Context, c *client, r api.Request) error {
 	v := &viewer{out: a.err, tty: isTerminal(a.err), shown: map[string]bool{}}
-	for {
-		last, err := c.stream(ctx, r, v.show)
-		if err == nil {
+	v.show(r)
+	heard, said := a.now(), false
+	for last := r; ; {
+		if last.Status.Ended() {
 			v.clear()
 			return a.verdict(last)
+		}
+		var err error
+		silent := true // in this attempt
+		last, err = c.stream(ctx, r, v.show, func() { heard, said, silent = a.now(), false, false })
+		if err == nil {
+			continue
 		}
 		if ctx.Err() != nil {
 			v.clear()
@@ -39,10 +54,17 @@ func (a *app) follow(ctx context.Context, c *client, r api.Request) error {
 			v.clear()
 			return err // asking again changes nothing
 		}
-		select { // the appliance may be restarting; the request survives that
-		case <-ctx.Done():
-		case <-time.After(time.Second):
+		if gone := a.now().Sub(heard); gone >= awayPatience {
+			v.clear()
+			return withCode(exitUnreachable, fmt.Errorf("nothing was heard of request %s for %v, it may go on: %w\nsee it later with: gantry request show -f %s",
+				r.ID, gone.Round(time.Second), err, r.ID))
 		}
+		if silent && !said {
+			said = true
+			v.clear()
+			fmt.Fprintf(a.err, "asking again for at most %v, the request goes on: %v\n", awayPatience, err)
+		}
+		a.pause(ctx, askAgain)
 	}
 }
 
@@ -65,8 +87,9 @@ func (a *app) verdict(r api.Request) error {
 	return fmt.Errorf("%s of machine %s %s: %s", r.Kind, r.Machine, r.Status, r.Error.Detail)
 }
 
-// stream reads events until the request has ended, and returns it then.
-func (c *client) stream(ctx context.Context, r api.Request, show func(api.Request)) (last api.Request, err error) {
+// stream reads events until the request has ended, and returns it then. It calls
+// alive for whatever the appliance says, which is something every 15 seconds.
+func (c *client) stream(ctx context.Context, r api.Request, show func(api.Request), alive func()) (last api.Request, err error) {
 	resp, err := c.open(ctx, http.MethodGet, "/v1/events?machine="+url.QueryEscape(r.Machine), nil)
 	if err != nil {
 		return r, err
@@ -76,6 +99,7 @@ func (c *client) stream(ctx context.Context, r api.Request, show func(api.Reques
 	lines.Buffer(nil, 16<<20)
 	kind := ""
 	for lines.Scan() {
+		alive()
 		key, value, _ := strings.Cut(lines.Text(), ": ")
 		switch key {
 		case "event":
@@ -107,6 +131,11 @@ type viewer struct {
 	shown map[string]bool
 	live  bool // a live line stands
 	said  string
+
+	// What the last plain line was about, for the next one's turn.
+	saidOf    string
+	saidShare float64
+	saidAt    time.Time
 }
 
 func (v *viewer) show(r api.Request) {
@@ -122,10 +151,33 @@ func (v *viewer) show(r api.Request) {
 		v.live = true
 		return
 	}
-	if p.Total == 0 && p.Message != "" && p.Message != v.said && !strings.HasPrefix(p.Message, "not yet") {
-		v.said = p.Message
-		fmt.Fprintf(v.out, "%8.1f s  %s: %s\n", p.At.Sub(r.Created).Seconds(), r.Machine, p.Message)
+	if line, due := v.plainLine(p); due {
+		fmt.Fprintf(v.out, "%8.1f s  %s: %s\n", p.At.Sub(r.Created).Seconds(), r.Machine, line)
 	}
+}
+
+// A log gets a line of progress when there is so much more of it, or so much
+// later.
+const (
+	plainShare    = 0.1
+	plainInterval = 10 * time.Second
+)
+
+// plainLine is a line of progress for a log, and whether it is due.
+func (v *viewer) plainLine(p *change.Progress) (line string, due bool) {
+	if p.Total <= 0 {
+		if p.Message == "" || p.Message == v.said || strings.HasPrefix(p.Message, "not yet") {
+			return "", false
+		}
+		v.said = p.Message
+		return p.Message, true
+	}
+	of, done := p.Step+"/"+p.Phase, share(p)
+	if of == v.saidOf && done < v.saidShare+plainShare && p.At.Sub(v.saidAt) < plainInterval {
+		return "", false
+	}
+	v.saidOf, v.saidShare, v.saidAt = of, done, p.At
+	return progressName(p) + progressNumbers(p), true
 }
 
 // step prints what of a step has ended since it was last shown.
@@ -164,17 +216,28 @@ func (v *viewer) clear() {
 
 // liveLine is where a step stands at this moment, in one line.
 func liveLine(p *change.Progress) string {
-	name := p.Step
-	if p.Phase != "" && p.Phase != p.Step {
-		name += ": " + p.Phase
-	}
 	if p.Total <= 0 {
-		return fmt.Sprintf("  %s  %s", name, p.Message)
+		return fmt.Sprintf("  %s  %s", progressName(p), p.Message)
 	}
 	const width = 30
-	done := int(min(p.Done, p.Total) * width / p.Total)
-	line := fmt.Sprintf("  %-18s [%s%s] %3d %%  %s of %s", name, strings.Repeat("█", done), strings.Repeat("·", width-done),
-		p.Done*100/p.Total, size(p.Done), size(p.Total))
+	done := int(share(p) * width)
+	return fmt.Sprintf("  %-18s [%s%s]%s", progressName(p), strings.Repeat("█", done), strings.Repeat("·", width-done), progressNumbers(p))
+}
+
+func progressName(p *change.Progress) string {
+	if p.Phase != "" && p.Phase != p.Step {
+		return p.Step + ": " + p.Phase
+	}
+	return p.Step
+}
+
+// share is how much of it is done, 0 to 1, whatever a machine reports.
+func share(p *change.Progress) float64 {
+	return min(max(float64(p.Done)/float64(p.Total), 0), 1)
+}
+
+func progressNumbers(p *change.Progress) string {
+	line := fmt.Sprintf(" %3.0f %%  %s of %s", math.Floor(share(p)*100), size(p.Done), size(p.Total))
 	if p.Rate > 0 {
 		line += fmt.Sprintf("  %s/s  %.0f s left", size(p.Rate), p.Remaining)
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -150,6 +152,124 @@ func TestAnswers(t *testing.T) {
 	t.Setenv("GANTRY_SOCKET", filepath.Join(t.TempDir(), "none"))
 	if code, _, stderr := gantry(t, "machine", "show", "m1"); code != exitUnreachable || !strings.Contains(stderr, "start gantry-appliance") {
 		t.Errorf("nobody there: exit code %d, %q", code, stderr)
+	}
+}
+
+// TestFollowEnded: what has ended needs no stream, which may not name it.
+func TestFollowEnded(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/requests/r1", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(request(change.Done, doneStep("boot", 0, 10)))
+	})
+	appliance(t, mux)
+	if code, _, stderr := gantry(t, "request", "show", "-f", "r1"); code != exitOK || !strings.Contains(stderr, "m1: boot") || !strings.Contains(stderr, "done in 30.0 s") {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+}
+
+// TestFollowAway: an appliance that is away is said once and given up in the end;
+// one that comes back in time is followed on.
+func TestFollowAway(t *testing.T) {
+	for name, back := range map[string]int{"for ever": 1 << 30, "for a while": 100} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			mux := http.NewServeMux()
+			whole := events(t, []api.Request{request(change.Done)})
+			mux.Handle("POST /v1/machines/m1/deploy", whole)
+			mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
+				if asked++; asked < back {
+					http.Error(w, "starting", http.StatusBadGateway)
+					return
+				}
+				whole.ServeHTTP(w, r)
+			})
+			appliance(t, mux)
+			var out, errs bytes.Buffer
+			a, now := newApp(strings.NewReader(""), &out, &errs), t0
+			a.now = func() time.Time { return now }
+			a.pause = func(_ context.Context, d time.Duration) { now = now.Add(d) }
+			code := run(t.Context(), a, []string{"machine", "deploy", "m1", "--image", "debian", "--ssh-key", key})
+			if n := strings.Count(errs.String(), "asking again"); n != 1 {
+				t.Errorf("said %d times that it is away: %q", n, errs.String())
+			}
+			if back < 1000 {
+				if code != exitOK || !strings.Contains(errs.String(), "done in") {
+					t.Errorf("exit code %d, %q", code, errs.String())
+				}
+				return
+			}
+			if gone := now.Sub(t0); code != exitUnreachable || gone != awayPatience || !strings.Contains(errs.String(), "gantry request show -f r1") {
+				t.Errorf("exit code %d after %v, %q", code, gone, errs.String())
+			}
+		})
+	}
+}
+
+// TestFollowLongStep: a stream that breaks after a long quiet step, in which the
+// appliance said only that it is there, is asked for again.
+func TestFollowLongStep(t *testing.T) {
+	now, asked := t0, 0
+	mux := http.NewServeMux()
+	whole := events(t, []api.Request{request(change.Done)})
+	mux.Handle("POST /v1/machines/m1/deploy", whole)
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
+		if asked++; asked == 1 {
+			now = now.Add(2 * awayPatience) // nobody else looks at the clock yet
+			fmt.Fprint(w, ": still here\n\n")
+			return
+		}
+		whole.ServeHTTP(w, r)
+	})
+	appliance(t, mux)
+	var out, errs bytes.Buffer
+	a := newApp(strings.NewReader(""), &out, &errs)
+	a.now = func() time.Time { return now }
+	a.pause = func(context.Context, time.Duration) {}
+	code := run(t.Context(), a, []string{"machine", "deploy", "m1", "--image", "debian", "--ssh-key", key})
+	if code != exitOK || strings.Contains(errs.String(), "asking again") {
+		t.Errorf("exit code %d, %q", code, errs.String())
+	}
+}
+
+// TestPlainProgress: a log gets a line every tenth or every ten seconds, and one
+// for each phase.
+func TestPlainProgress(t *testing.T) {
+	var out bytes.Buffer
+	v := &viewer{out: &out, shown: map[string]bool{}}
+	for _, p := range []struct {
+		second, done int
+		phase        string
+	}{{0, 0, "write"}, {1, 5, "write"}, {2, 10, "write"}, {3, 19, "write"}, {11, 19, "write"}, {12, 19, "write"}, {13, 40, "write"}, {13, 0, "verify"}, {14, 1, "verify"}} {
+		r := request(change.Running)
+		r.Progress = &change.Progress{Step: "image", Phase: p.phase, Done: int64(p.done) << 20, Total: 100 << 20, At: t0.Add(time.Duration(p.second) * time.Second)}
+		v.show(r)
+	}
+	want := `     0.0 s  m1: image: write   0 %  0 B of 100.0 MiB
+     2.0 s  m1: image: write  10 %  10.0 MiB of 100.0 MiB
+    12.0 s  m1: image: write  19 %  19.0 MiB of 100.0 MiB
+    13.0 s  m1: image: write  40 %  40.0 MiB of 100.0 MiB
+    13.0 s  m1: image: verify   0 %  0 B of 100.0 MiB
+`
+	if d := cmp.Diff(want, out.String()); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestHostileProgress: whatever numbers a machine reports, they are drawn.
+func TestHostileProgress(t *testing.T) {
+	for _, p := range []change.Progress{
+		{Done: -5, Total: 10}, {Done: 1 << 62, Total: 1 << 62}, {Done: math.MaxInt64, Total: 1}, {Done: math.MinInt64, Total: math.MaxInt64},
+		{Done: 3, Total: -1}, {Done: 1, Total: 2, Rate: -1, Remaining: math.NaN()}, {Done: 1, Total: 2, Rate: math.MaxInt64, Remaining: math.Inf(1)},
+	} {
+		for _, tty := range []bool{true, false} {
+			var out bytes.Buffer
+			r := request(change.Running)
+			r.Progress = &p
+			(&viewer{out: &out, tty: tty, shown: map[string]bool{}}).show(r)
+			if tty && p.Total > 0 && strings.Count(out.String(), "█")+strings.Count(out.String(), "·") != 30 {
+				t.Errorf("%+v: %q", p, out.String())
+			}
+		}
 	}
 }
 

@@ -19,18 +19,21 @@ import (
 func newImageCmd(app *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "image", Short: "The image library: import, list, show, verify, delete", Aliases: []string{"images"}}
 	cmd.AddCommand(newImageImportCmd(app), newImageListCmd(app),
-		&cobra.Command{Use: "show IMAGE", Short: "Show an image", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		&cobra.Command{ValidArgsFunction: app.complete(imageNames), Use: "show IMAGE", Short: "Show an image", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			return app.showImage(cmd, http.MethodGet, "/v1/images/"+url.PathEscape(args[0]))
 		}},
-		&cobra.Command{Use: "verify IMAGE", Short: "Read every byte of an image and compare it with its manifest", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		&cobra.Command{ValidArgsFunction: app.complete(imageNames), Use: "verify IMAGE", Short: "Read every byte of an image and compare it with its manifest", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			if err := app.showImage(cmd, http.MethodPost, "/v1/images/"+url.PathEscape(args[0])+"/verify"); err != nil {
 				return err
 			}
 			fmt.Fprintln(app.err, "every chunk is as the manifest says")
 			return nil
 		}},
-		&cobra.Command{Use: "delete IMAGE", Short: "Delete an image that nothing uses", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-			return app.newClient().call(cmd.Context(), http.MethodDelete, "/v1/images/"+url.PathEscape(args[0]), nil, nil)
+		&cobra.Command{ValidArgsFunction: app.complete(imageNames), Use: "delete IMAGE", Short: "Delete an image that nothing uses", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			if err := app.call(cmd.Context(), http.MethodDelete, "/v1/images/"+url.PathEscape(args[0]), nil, nil); err != nil {
+				return err
+			}
+			return app.did("deleted", "image", args[0])
 		}})
 	return cmd
 }
@@ -38,7 +41,7 @@ func newImageCmd(app *app) *cobra.Command {
 func newImageListCmd(app *app) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List images", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		var list []api.Image
-		if err := app.newClient().call(cmd.Context(), http.MethodGet, "/v1/images", nil, &list); err != nil {
+		if err := app.call(cmd.Context(), http.MethodGet, "/v1/images", nil, &list); err != nil {
 			return err
 		}
 		return app.print(list, func(w io.Writer) error {
@@ -54,7 +57,7 @@ func newImageListCmd(app *app) *cobra.Command {
 
 func (a *app) showImage(cmd *cobra.Command, method, path string) error {
 	var i api.Image
-	if err := a.newClient().call(cmd.Context(), method, path, nil, &i); err != nil {
+	if err := a.call(cmd.Context(), method, path, nil, &i); err != nil {
 		return err
 	}
 	return a.print(i, func(w io.Writer) error { return printImage(w, i) })
@@ -75,7 +78,10 @@ func newImageImportCmd(app *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "import FILE --name NAME --version VERSION", Short: "Import an image: raw, qcow2 or tar, plain or gz, zst, xz", Args: exactArgs(1),
 		Example: "  gantry image import debian-12.qcow2 --name debian-12 --version 12.8 --os debian --os-version 12",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c := app.newClient()
+			c, err := app.newClient()
+			if err != nil {
+				return err
+			}
 			var img api.Image
 			spec.Path = args[0]
 			if remote || strings.Contains(args[0], "://") {
@@ -130,13 +136,14 @@ func (a *app) upload(cmd *cobra.Command, c *client, path string, spec api.Import
 	if err != nil {
 		return err
 	}
-	body := &meteredReader{r: f, total: st.Size(), app: a, tty: isTerminal(a.err), began: time.Now()}
+	body := &meteredReader{r: f, total: st.Size(), app: a, tty: isTerminal(a.err), began: a.now()}
 	err = c.call(cmd.Context(), http.MethodPut, "/v1/images/"+url.PathEscape(spec.Name)+"/"+url.PathEscape(spec.Version), io.Reader(body), img, "Gantry-Image", string(meta))
 	body.clear()
 	return err
 }
 
-// meteredReader shows on a terminal how much of an upload is done.
+// meteredReader shows how much of an upload is done: on a terminal live, else in
+// a line every ten seconds.
 type meteredReader struct {
 	r           io.Reader
 	done, total int64
@@ -145,13 +152,22 @@ type meteredReader struct {
 	began, last time.Time
 }
 
+// Read implements io.Reader.
 func (m *meteredReader) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
 	m.done += int64(n)
-	if m.tty && time.Since(m.last) > 200*time.Millisecond && m.total > 0 {
-		m.last = time.Now()
-		rate := float64(m.done) / time.Since(m.began).Seconds()
-		fmt.Fprintf(m.app.err, "\r\x1b[K  import  %3d %%  %s of %s  %s/s", m.done*100/m.total, size(m.done), size(m.total), size(int64(rate)))
+	now, interval, format := m.app.now(), plainInterval, "import %3d %%  %s of %s  %s/s\n"
+	if m.tty {
+		interval, format = 200*time.Millisecond, "\r\x1b[K  import  %3d %%  %s of %s  %s/s"
+	}
+	last := m.last
+	if last.IsZero() {
+		last = m.began
+	}
+	if now.Sub(last) >= interval && m.total > 0 {
+		m.last = now
+		rate := float64(m.done) / now.Sub(m.began).Seconds()
+		fmt.Fprintf(m.app.err, format, m.done*100/m.total, size(m.done), size(m.total), size(int64(rate)))
 	}
 	return n, err
 }

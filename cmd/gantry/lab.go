@@ -58,10 +58,20 @@ func labError(err error) error {
 		return withCode(exitNotFound, fmt.Errorf("%w; see: gantry lab status", err))
 	case errors.Is(err, lab.ErrBadFault):
 		return withCode(exitUsage, err)
+	case errors.Is(err, os.ErrPermission):
+		return withCode(exitRefused, fmt.Errorf("%w: a lab is root's; use sudo", err))
 	case errors.Is(err, lab.ErrHeld), errors.Is(err, lab.ErrNoAppliance):
 		return withCode(exitRefused, err)
 	}
 	return err
+}
+
+// labDid says what a lab's command did, unless it failed.
+func (a *labApp) labDid(err error, what, kind, target string) error {
+	if err != nil {
+		return labError(err)
+	}
+	return a.did(what, kind, target)
 }
 
 // usageArgs makes a wrong number of arguments a usage error.
@@ -76,6 +86,22 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // defaultStateDir is where a lab of that name keeps its files.
 func defaultStateDir(name string) string { return filepath.Join("build", "lab", name) }
+
+// outletNumbers completes an outlet's number on the command line.
+func (a *labApp) outletNumbers(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	status, err := a.client().Status(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var numbers []string
+	for _, o := range status.Outlets {
+		numbers = append(numbers, fmt.Sprintf("%d\t%s", o.Number, o.Machine))
+	}
+	return numbers, cobra.ShellCompDirectiveNoFileComp
+}
 
 // machineNames completes a machine's name on the command line.
 func (a *labApp) machineNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

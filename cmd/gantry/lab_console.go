@@ -42,6 +42,11 @@ func (a *labApp) console(ctx context.Context, name string) error {
 	if path == "" {
 		return labError(fmt.Errorf("machine %q: %w", name, lab.ErrNotFound))
 	}
+	return a.attach(ctx, name, path)
+}
+
+// attach joins the terminal and the serial port behind a Unix socket.
+func (a *app) attach(ctx context.Context, name, path string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
 		return labError(fmt.Errorf("console of %s: %w: %w", name, control.ErrDown, err))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,9 @@ func newLabFaultCmd(a *labApp) *cobra.Command {
 			Use:   "clear",
 			Short: "Mend everything; a machine that hangs needs its power cut as well",
 			Args:  usageArgs(cobra.NoArgs),
-			RunE:  func(cmd *cobra.Command, _ []string) error { return labError(a.client().Mend(cmd.Context())) },
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return a.labDid(a.client().Mend(cmd.Context()), "mended", "lab", a.name)
+			},
 		},
 	)
 	return cmd
@@ -59,9 +62,10 @@ func newLabBreakCmd(a *labApp, kind lab.FaultKind, target, value, short string) 
 			if len(args) > 1 {
 				f.Value = args[1]
 			}
-			return labError(a.client().Break(cmd.Context(), f))
+			return a.labDid(a.client().Break(cmd.Context(), f), string(kind), strings.ToLower(target), f.Target)
 		},
 	}
+	cmd.ValidArgsFunction = a.outletNumbers
 	if target == "MACHINE" {
 		cmd.ValidArgsFunction = a.machineNames
 	}
@@ -75,7 +79,11 @@ func newLabPlugCmd(a *labApp, use string, plugged bool, short string) *cobra.Com
 		Args:              usageArgs(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.machineNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return labError(a.client().SetPlugged(cmd.Context(), args[0], plugged))
+			what := "unplugged"
+			if plugged {
+				what = "plugged"
+			}
+			return a.labDid(a.client().SetPlugged(cmd.Context(), args[0], plugged), what, "machine", args[0])
 		},
 	}
 }
@@ -87,13 +95,14 @@ func newLabKillCmd(a *labApp) *cobra.Command {
 		Args:              usageArgs(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.machineNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return labError(a.client().KillMachine(cmd.Context(), args[0]))
+			return a.labDid(a.client().KillMachine(cmd.Context(), args[0]), "killed", "machine", args[0])
 		},
 	}
 }
 
 func newLabApplianceCmd(a *labApp) *cobra.Command {
 	actions := []string{"start", "restart", "kill"}
+	past := map[string]string{"start": "started", "restart": "restarted", "kill": "killed"}
 	return &cobra.Command{
 		Use:       "appliance start|restart|kill",
 		Short:     "Start, restart or kill -9 the lab's appliance",
@@ -103,7 +112,7 @@ func newLabApplianceCmd(a *labApp) *cobra.Command {
 			if !slices.Contains(actions, args[0]) {
 				return withCode(exitUsage, fmt.Errorf("%q: want one of %v", args[0], actions))
 			}
-			return labError(a.client().Appliance(cmd.Context(), args[0]))
+			return a.labDid(a.client().Appliance(cmd.Context(), args[0]), past[args[0]], "appliance", a.name)
 		},
 	}
 }

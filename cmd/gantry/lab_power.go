@@ -32,15 +32,16 @@ func newLabPowerCmd(a *labApp) *cobra.Command {
 
 func newLabButtonCmd(a *labApp, use string, on bool) *cobra.Command {
 	return &cobra.Command{
-		Use:   use + " OUTLET",
-		Short: "Switch an outlet " + use + " by the PDU's button",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Use:               use + " OUTLET",
+		Short:             "Switch an outlet " + use + " by the PDU's button",
+		ValidArgsFunction: a.outletNumbers,
+		Args:              usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			number, err := strconv.Atoi(args[0])
 			if err != nil {
 				return withCode(exitUsage, fmt.Errorf("outlet %q: want a number", args[0]))
 			}
-			return labError(a.client().SetOutlet(cmd.Context(), number, on))
+			return a.labDid(a.client().SetOutlet(cmd.Context(), number, on), use, "outlet", args[0])
 		},
 	}
 }

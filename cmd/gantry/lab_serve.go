@@ -36,7 +36,6 @@ func newLabServeCmd(a *labApp) *cobra.Command {
 // serveLab brings a lab up, says so to whoever started it, and takes it down
 // when ctx is done or a client says so.
 func serveLab(ctx context.Context, cfg lab.Config) error {
-	syscall.CloseOnExec(readyFD) // or the appliance would keep it open
 	// No child may hold it open: whoever started us reads it to its end.
 	syscall.CloseOnExec(readyFD)
 	ready := os.NewFile(readyFD, "ready")

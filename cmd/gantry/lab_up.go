@@ -249,13 +249,16 @@ func (a *labApp) down(ctx context.Context, stateDir string, keep bool) error {
 	}
 	if keep {
 		fmt.Fprintf(a.err, "lab %s is down; its files stay in %s\n", a.name, stateDir)
+	} else {
+		if err := lab.RemoveState(stateDir); err != nil {
+			return err
+		}
+		fmt.Fprintf(a.err, "lab %s is down\n", a.name)
+	}
+	if a.output == "table" {
 		return nil
 	}
-	if err := lab.RemoveState(stateDir); err != nil {
-		return err
-	}
-	fmt.Fprintf(a.err, "lab %s is down\n", a.name)
-	return nil
+	return a.did("down", "lab", a.name)
 }
 
 // sweep waits until nobody holds the lab, and removes what is left of it.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,6 +38,7 @@ func newMachineCmd(app *app) *cobra.Command {
 		newMachineMaintainCmd(app),
 		newMachineDeleteCmd(app),
 		newMachineLogsCmd(app),
+		newMachineConsoleCmd(app),
 	)
 	return cmd
 }
@@ -48,7 +51,7 @@ func newMachineListCmd(app *app) *cobra.Command {
 		if state != "" {
 			path += "?state=" + url.QueryEscape(state)
 		}
-		if err := app.newClient().call(cmd.Context(), http.MethodGet, path, nil, &list); err != nil {
+		if err := app.call(cmd.Context(), http.MethodGet, path, nil, &list); err != nil {
 			return err
 		}
 		return app.print(list, func(w io.Writer) error {
@@ -100,7 +103,7 @@ func ago(t time.Time) string {
 }
 
 func newMachineShowCmd(app *app) *cobra.Command {
-	return &cobra.Command{Use: "show MACHINE", Short: "Show a machine: state, hardware, server, power", Args: exactArgs(1),
+	return &cobra.Command{ValidArgsFunction: app.complete(machineNames), Use: "show MACHINE", Short: "Show a machine: state, hardware, server, power", Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := app.machine(cmd.Context(), args[0])
 			if err != nil {
@@ -111,7 +114,7 @@ func newMachineShowCmd(app *app) *cobra.Command {
 }
 
 func (a *app) machine(ctx context.Context, id string) (m api.Machine, err error) {
-	err = a.newClient().call(ctx, http.MethodGet, "/v1/machines/"+url.PathEscape(id), nil, &m)
+	err = a.call(ctx, http.MethodGet, "/v1/machines/"+url.PathEscape(id), nil, &m)
 	return m, err
 }
 
@@ -166,7 +169,7 @@ func newMachineImportCmd(app *app) *cobra.Command {
 			}
 			defer f.Close()
 			var done asset.Imported
-			if err := app.newClient().call(cmd.Context(), http.MethodPost, "/v1/inventory", f, &done, "Content-Type", "application/yaml"); err != nil {
+			if err := app.call(cmd.Context(), http.MethodPost, "/v1/inventory", f, &done, "Content-Type", "application/yaml"); err != nil {
 				return err
 			}
 			return app.print(done, func(w io.Writer) error {
@@ -177,18 +180,28 @@ func newMachineImportCmd(app *app) *cobra.Command {
 }
 
 func newMachineDeleteCmd(app *app) *cobra.Command {
-	return &cobra.Command{Use: "delete MACHINE", Short: "Take a machine out of the inventory", Args: exactArgs(1),
+	var force bool
+	cmd := &cobra.Command{ValidArgsFunction: app.complete(machineNames), Use: "delete MACHINE", Short: "Take a machine out of the inventory", Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return app.newClient().call(cmd.Context(), http.MethodDelete, "/v1/machines/"+url.PathEscape(args[0]), nil, nil)
+			path := "/v1/machines/" + url.PathEscape(args[0])
+			if force {
+				path += "?force=true"
+			}
+			if err := app.call(cmd.Context(), http.MethodDelete, path, nil, nil); err != nil {
+				return err
+			}
+			return app.did("deleted", "machine", args[0])
 		}}
+	cmd.Flags().BoolVar(&force, "force", false, "even if its disks were not wiped: they were destroyed or taken out")
+	return cmd
 }
 
 func newMachineMaintainCmd(app *app) *cobra.Command {
-	return &cobra.Command{Use: "maintain MACHINE REASON...", Short: "Take a machine out of use for maintenance", Args: cobra.MinimumNArgs(2),
+	return &cobra.Command{ValidArgsFunction: app.complete(machineNames), Use: "maintain MACHINE REASON...", Short: "Take a machine out of use for maintenance", Args: usageArgs(cobra.MinimumNArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var m api.Machine
 			body := map[string]string{"reason": strings.Join(args[1:], " ")}
-			if err := app.newClient().call(cmd.Context(), http.MethodPost, "/v1/machines/"+url.PathEscape(args[0])+"/maintain", body, &m); err != nil {
+			if err := app.call(cmd.Context(), http.MethodPost, "/v1/machines/"+url.PathEscape(args[0])+"/maintain", body, &m); err != nil {
 				return err
 			}
 			return app.print(m, func(w io.Writer) error { return printMachine(w, m) })
@@ -198,23 +211,58 @@ func newMachineMaintainCmd(app *app) *cobra.Command {
 func newMachineLogsCmd(app *app) *cobra.Command {
 	var followLog bool
 	var tail int
-	cmd := &cobra.Command{Use: "logs MACHINE", Short: "Show what a machine's netboot agent said", Args: exactArgs(1),
+	cmd := &cobra.Command{ValidArgsFunction: app.complete(machineNames), Use: "logs MACHINE", Short: "Show what a machine's netboot agent said", Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := fmt.Sprintf("/v1/machines/%s/log?tail=%d", url.PathEscape(args[0]), tail)
 			if followLog {
 				path += "&follow=1"
 			}
-			resp, err := app.newClient().open(cmd.Context(), http.MethodGet, path, nil)
+			c, err := app.newClient()
+			if err != nil {
+				return err
+			}
+			resp, err := c.open(cmd.Context(), http.MethodGet, path, nil)
 			if err != nil {
 				return err
 			}
 			defer resp.Body.Close()
-			_, err = io.Copy(app.out, resp.Body)
-			return err
+			return app.printLog(resp.Body)
 		}}
 	cmd.Flags().BoolVarP(&followLog, "follow", "f", false, "go on as it says more")
 	cmd.Flags().IntVar(&tail, "tail", 200, "how many of the last lines")
 	return cmd
+}
+
+// logLine is a line of a machine's log, for programs.
+type logLine struct {
+	Time string `json:"time"` // RFC 3339
+	Text string `json:"text"`
+}
+
+// printLog passes a log on as it comes: as text, as a JSON object a line, or as
+// the items of a YAML list.
+func (a *app) printLog(log io.Reader) error {
+	if a.output == "table" {
+		_, err := io.Copy(a.out, log)
+		return err
+	}
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var l logLine
+		l.Time, l.Text, _ = strings.Cut(lines.Text(), " ")
+		text, err := json.Marshal(l)
+		if err != nil {
+			return err
+		}
+		if a.output == "yaml" { // of which JSON is a part
+			text = append([]byte("- "), text...)
+		}
+		if _, err := fmt.Fprintf(a.out, "%s\n", text); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
 }
 
 // exactArgs is cobra.ExactArgs with the exit code for wrong usage.

@@ -19,7 +19,7 @@ func newRequestCmd(app *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "request", Short: "Change requests: list, show, follow, cancel, retry", Aliases: []string{"requests"}}
 	cmd.AddCommand(newRequestListCmd(app), newRequestShowCmd(app),
 		newRequestVerb(app, "cancel", "Stop a request and undo what it did"),
-		newRequestVerb(app, "retry", "Give a failed request again"))
+		newRequestVerb(app, "retry", "Go on with a failed request where it failed, or give it anew where it was undone"))
 	return cmd
 }
 
@@ -29,7 +29,7 @@ func newRequestListCmd(app *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List change requests, newest first", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		var list []api.Request
 		path := fmt.Sprintf("/v1/requests?limit=%d&machine=%s", limit, url.QueryEscape(machine))
-		if err := app.newClient().call(cmd.Context(), http.MethodGet, path, nil, &list); err != nil {
+		if err := app.call(cmd.Context(), http.MethodGet, path, nil, &list); err != nil {
 			return err
 		}
 		return app.print(list, func(w io.Writer) error {
@@ -55,8 +55,11 @@ func newRequestListCmd(app *app) *cobra.Command {
 
 func newRequestShowCmd(app *app) *cobra.Command {
 	var follow bool
-	cmd := &cobra.Command{Use: "show REQUEST", Short: "Show a change request with its steps", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		c := app.newClient()
+	cmd := &cobra.Command{ValidArgsFunction: app.complete(requestNames), Use: "show REQUEST", Short: "Show a change request with its steps", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := app.newClient()
+		if err != nil {
+			return err
+		}
 		var r api.Request
 		if err := c.call(cmd.Context(), http.MethodGet, "/v1/requests/"+url.PathEscape(args[0]), nil, &r); err != nil {
 			return err
@@ -111,8 +114,11 @@ func took(began, ended time.Time) string {
 
 func newRequestVerb(app *app, verb, short string) *cobra.Command {
 	var detach bool
-	cmd := &cobra.Command{Use: verb + " REQUEST", Short: short, Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		c := app.newClient()
+	cmd := &cobra.Command{ValidArgsFunction: app.complete(requestNames), Use: verb + " REQUEST", Short: short, Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := app.newClient()
+		if err != nil {
+			return err
+		}
 		var r api.Request
 		if err := c.call(cmd.Context(), http.MethodPost, "/v1/requests/"+url.PathEscape(args[0])+"/"+verb, nil, &r); err != nil {
 			return err
@@ -135,7 +141,7 @@ func newAlertCmd(app *app) *cobra.Command {
 	var all bool
 	list := &cobra.Command{Use: "list", Short: "List open alerts", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		var alerts []alert.Alert
-		if err := app.newClient().call(cmd.Context(), http.MethodGet, fmt.Sprintf("/v1/alerts?all=%v", all), nil, &alerts); err != nil {
+		if err := app.call(cmd.Context(), http.MethodGet, fmt.Sprintf("/v1/alerts?all=%v", all), nil, &alerts); err != nil {
 			return err
 		}
 		return app.print(alerts, func(w io.Writer) error {
@@ -147,8 +153,11 @@ func newAlertCmd(app *app) *cobra.Command {
 		})
 	}}
 	list.Flags().BoolVar(&all, "all", false, "resolved ones too")
-	cmd.AddCommand(list, &cobra.Command{Use: "resolve ALERT", Short: "Close an alert", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return app.newClient().call(cmd.Context(), http.MethodPost, "/v1/alerts/"+url.PathEscape(args[0])+"/resolve", nil, nil)
+	cmd.AddCommand(list, &cobra.Command{ValidArgsFunction: app.complete(alertNames), Use: "resolve ALERT", Short: "Close an alert", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		if err := app.call(cmd.Context(), http.MethodPost, "/v1/alerts/"+url.PathEscape(args[0])+"/resolve", nil, nil); err != nil {
+			return err
+		}
+		return app.did("resolved", "alert", args[0])
 	}})
 	return cmd
 }

@@ -35,6 +35,17 @@ func TestUsageErrors(t *testing.T) {
 		{"lab up --firmware coreboot", "want bios, uefi or mixed"},
 		{"lab up --name UPPER", "want 1 to 8 of a-z and 0-9"},
 		{"lab up --config /nonexistent", "/nonexistent"},
+		{"status x", "usage: gantry status"},
+		{"machine list x", "usage: gantry machine list"},
+		{"machine maintain m1", "usage: gantry machine maintain MACHINE REASON"},
+		{"machine deploy m1 --ssh-key ssh-rsa", "no image"},
+		{"machine accept m1 --key k", "--key"},
+		{"image import f", `"name"`},
+		{"pdu list x", "usage: gantry pdu list"},
+		{"request list x", "usage: gantry request list"},
+		{"alert list x", "usage: gantry alert list"},
+		{"status --server appliance:7443", "want a URL"},
+		{"status --server https://a --ca-file /nonexistent", "/nonexistent"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			code, _, stderr := gantry(t, strings.Fields(c.args)...)
@@ -49,6 +60,12 @@ func TestHelpNamesExitCodes(t *testing.T) {
 	code, stdout, _ := gantry(t, "--help")
 	if code != exitOK || !strings.Contains(stdout, "130  interrupted") {
 		t.Errorf("exit code %d, help:\n%s", code, stdout)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if code, stdout, _ := gantry(t, "--version"); code != exitOK || stdout != "gantry version "+version+"\n" {
+		t.Errorf("exit code %d, %q", code, stdout)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func newStatusCmd(app *app) *cobra.Command {
 	return &cobra.Command{Use: "status", Short: "The pod at a glance", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		var s api.Status
-		if err := app.newClient().call(cmd.Context(), http.MethodGet, "/v1/status", nil, &s); err != nil {
+		if err := app.call(cmd.Context(), http.MethodGet, "/v1/status", nil, &s); err != nil {
 			return err
 		}
 		return app.print(s, func(w io.Writer) error {
@@ -44,7 +44,7 @@ func newPDUCmd(app *app) *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Short: "List PDUs", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			var list []api.PDU
-			if err := app.newClient().call(cmd.Context(), http.MethodGet, "/v1/pdus", nil, &list); err != nil {
+			if err := app.call(cmd.Context(), http.MethodGet, "/v1/pdus", nil, &list); err != nil {
 				return err
 			}
 			return app.print(list, func(w io.Writer) error {
@@ -55,9 +55,9 @@ func newPDUCmd(app *app) *cobra.Command {
 				return printTable(w, []string{"PDU", "DRIVER", "ADDRESS"}, rows)
 			})
 		}},
-		&cobra.Command{Use: "outlets PDU", Short: "Read a PDU's outlets", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		&cobra.Command{ValidArgsFunction: app.complete(pduNames), Use: "outlets PDU", Short: "Read a PDU's outlets", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			var list []api.Outlet
-			if err := app.newClient().call(cmd.Context(), http.MethodGet, "/v1/pdus/"+url.PathEscape(args[0])+"/outlets", nil, &list); err != nil {
+			if err := app.call(cmd.Context(), http.MethodGet, "/v1/pdus/"+url.PathEscape(args[0])+"/outlets", nil, &list); err != nil {
 				return err
 			}
 			return app.print(list, func(w io.Writer) error {
@@ -74,10 +74,10 @@ func newPDUCmd(app *app) *cobra.Command {
 
 func newPDUSwitchCmd(app *app, verb string, on bool) *cobra.Command {
 	var force bool
-	cmd := &cobra.Command{Use: verb + " PDU OUTLET", Short: "Switch an outlet " + verb + " by hand", Args: exactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
+	cmd := &cobra.Command{ValidArgsFunction: app.complete(pduNames, outletNames), Use: verb + " PDU OUTLET", Short: "Switch an outlet " + verb + " by hand", Args: exactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
 		var o api.Outlet
 		body := map[string]bool{"on": on, "force": force}
-		if err := app.newClient().call(cmd.Context(), http.MethodPost, "/v1/pdus/"+url.PathEscape(args[0])+"/outlets/"+url.PathEscape(args[1])+"/switch", body, &o); err != nil {
+		if err := app.call(cmd.Context(), http.MethodPost, "/v1/pdus/"+url.PathEscape(args[0])+"/outlets/"+url.PathEscape(args[1])+"/switch", body, &o); err != nil {
 			return err
 		}
 		return app.print(o, func(w io.Writer) error {

@@ -153,6 +153,8 @@ func TestParseRefuses(t *testing.T) {
 		{"kind", func(m *Manifest) { m.Kind = "floppy" }, "unknown kind"},
 		{"name", func(m *Manifest) { m.Meta.Name = "../x" }, "name cannot be"},
 		{"arch", func(m *Manifest) { m.Meta.Arch = "vax" }, "arch cannot be"},
+		{"sectors", func(m *Manifest) { m.Meta.SectorSize = 512 }, "sector_size of this kind of image cannot be"},
+		{"sectors of files", func(m *Manifest) { m.Kind, m.Meta.Firmware, m.Meta.SectorSize = RootFS, "", 4096 }, "sector_size"},
 		{"cost", func(m *Manifest) { m.Meta.LicenceCost = "1e9" }, "licence_cost cannot be"},
 	}
 	for _, tt := range tests {
@@ -248,7 +250,7 @@ func TestDecodeRefuses(t *testing.T) {
 		if _, err := d.Decode(dst, tt.stored, &tt.c); !errors.Is(err, ErrDigest) {
 			t.Errorf("%s: got %v, want ErrDigest", tt.name, err)
 		}
-		for i, b := range dst[tt.c.Length:] {
+		for i, b := range dst[min(tt.c.Length+DecodeSlack, len(dst)):] {
 			if b != 0xaa {
 				t.Fatalf("%s: wrote %d bytes beyond the chunk", tt.name, i)
 			}

@@ -31,6 +31,9 @@ type Meta struct {
 	// Firmware that a disk image starts with: "bios", "uefi" or "both". Empty for
 	// a root file system, whose boot loader is installed for the machine's own.
 	Firmware string `json:"firmware,omitempty"`
+	// SectorSize is 4096 for a disk image that was made for sectors of so many
+	// bytes: on a disk with others nobody finds its partitions. 0 is 512.
+	SectorSize int `json:"sector_size,omitempty"`
 	// ServerKind is "web", "database", "application" or "plain".
 	ServerKind string `json:"server_kind"`
 	// Applications installed in it, such as "nginx 1.22".
@@ -76,6 +79,8 @@ func (m *Meta) Validate(kind Kind) error {
 		return metaError("firmware", m.Firmware)
 	case kind == RootFS && m.Firmware != "":
 		return metaError("firmware of a root file system", m.Firmware)
+	case m.SectorSize != 0 && (kind != Disk || m.SectorSize != 4096):
+		return metaError("sector_size of this kind of image", fmt.Sprint(m.SectorSize))
 	case !oneOf(m.ServerKind, "web", "database", "application", "plain"):
 		return metaError("server_kind", m.ServerKind)
 	case m.MinMemory < 0 || m.MinDisk < 0:

@@ -15,7 +15,7 @@ import (
 // Sizes that images/DESIGN.md chose by measurement.
 const (
 	// DefaultChunk is the size of the pieces that an image is cut into.
-	DefaultChunk = 1 << 20
+	DefaultChunk = 4 << 20
 	// DefaultGap is the shortest run of zeros that is left out of a chunk.
 	DefaultGap = 64 << 10
 )
@@ -27,7 +27,7 @@ type PackOptions struct {
 	Chunk int
 	// Gap is the shortest run of zeros to leave out, in bytes; 0 is DefaultGap.
 	Gap int
-	// Level of compression; 0 is zstd.SpeedDefault.
+	// Level of compression; 0 is zstd.SpeedBetterCompression.
 	Level zstd.EncoderLevel
 	// Workers compress at the same time; 0 is one for each processor.
 	Workers int
@@ -72,7 +72,7 @@ func (o *PackOptions) fill() {
 		o.Gap = DefaultGap
 	}
 	if o.Level == 0 {
-		o.Level = zstd.SpeedDefault
+		o.Level = zstd.SpeedBetterCompression
 	}
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"path"
 	"strings"
+
+	"github.com/gantry-pod/gantry/images/format"
 )
 
 // diskCheck counts a raw disk's bytes and compares them with what its partition
@@ -101,6 +103,9 @@ func checkTar(r io.Reader) error {
 			return fmt.Errorf("%w: the archive ends within file %d", ErrTruncated, n)
 		case err != nil:
 			return fmt.Errorf("%w: archive: %s", ErrCorrupt, err)
+		}
+		if !format.TarType(h.Typeflag) {
+			return fmt.Errorf("%w: the archive has %q, an entry of type %q, which cannot be unpacked to a disk", ErrUnsupported, h.Name, h.Typeflag)
 		}
 		if !inside(h.Name) || h.Typeflag == tar.TypeLink && !inside(h.Linkname) {
 			return fmt.Errorf("%w: the archive has %q, which leads out of it", ErrCorrupt, h.Name)

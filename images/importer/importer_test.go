@@ -154,6 +154,17 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// labelled is a tar as GNU tar's --label makes it.
+func labelled(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "backup", Typeflag: 'V'}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 func TestRefused(t *testing.T) {
 	raw := disk(2 << 20)
 	gpt := bytes.Clone(raw)
@@ -210,6 +221,7 @@ func TestRefused(t *testing.T) {
 		{"tar cut off in a file", noEnd[:512+3], Options{}, ErrTruncated, "within file"},
 		{"tar without end", noEnd[:2048], Options{}, ErrTruncated, "no end marker"},
 		{"tar altered", append(bytes.Repeat([]byte("x"), 257), noEnd[257:]...), Options{}, ErrCorrupt, "archive"},
+		{"tar with a tape's label", labelled(t), Options{}, ErrUnsupported, "type 'V'"},
 		{"tar that leads out", archive(t, "ok", "../etc/passwd"), Options{}, ErrCorrupt, "leads out"},
 		{"qcow2 backing file", header(put64(8, 4096)), Options{}, ErrUnsupported, "backing file"},
 		{"qcow2 backing length", header(put32(16, 5)), Options{}, ErrUnsupported, "backing file"},

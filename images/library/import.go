@@ -160,6 +160,15 @@ func (l *Library) release(ref string) {
 
 // pack writes tmp/image/{data,manifest} and syncs them.
 func (l *Library) pack(ctx context.Context, src *source, meta format.Meta, tmp string, progress Progress) (Image, error) {
+	payload := bufio.NewReaderSize(src, format.HeadBytes)
+	head, err := payload.Peek(format.HeadBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Image{}, err
+	}
+	meta.SectorSize = 0
+	if n := format.SectorSize(head); src.kind == format.Disk && n != 512 {
+		meta.SectorSize = n
+	}
 	// Wrong metadata is told before an hour of packing, not after it.
 	if err := meta.Validate(src.kind); err != nil {
 		return Image{}, err
@@ -178,7 +187,7 @@ func (l *Library) pack(ctx context.Context, src *source, meta format.Meta, tmp s
 	if progress != nil {
 		o.Progress = func(done int64) { progress(done, src.size) }
 	}
-	content, err := format.Pack(ctx, src, data, o)
+	content, err := format.Pack(ctx, payload, data, o)
 	if err != nil {
 		return Image{}, err
 	}

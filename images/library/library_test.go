@@ -315,6 +315,29 @@ func TestCaptureIsLikeImport(t *testing.T) {
 	}
 }
 
+// TestSectorSize: an image says if its partition table is not for sectors of 512
+// bytes, whatever was said of it.
+func TestSectorSize(t *testing.T) {
+	l := open(t, t.TempDir())
+	for at, want := range map[int]int{0: 0, 512: 0, 4096: 4096} {
+		raw := disk(5 << 20)
+		if at > 0 {
+			copy(raw[at:], "EFI PART")
+		}
+		m := meta(fmt.Sprint("s", at), "1")
+		m.SectorSize = 7
+		a, err := l.ImportReader(t.Context(), bytes.NewReader(raw), m, importer.Options{}, nil)
+		if err != nil || a.SectorSize != want {
+			t.Errorf("a table at %d: imported with %d, %v", at, a.SectorSize, err)
+		}
+		m.Version = "2"
+		b, err := l.Capture(t.Context(), bytes.NewReader(raw), int64(len(raw)), m, nil)
+		if err != nil || b.SectorSize != want {
+			t.Errorf("a table at %d: captured with %d, %v", at, b.SectorSize, err)
+		}
+	}
+}
+
 func TestRootFS(t *testing.T) {
 	l := open(t, t.TempDir())
 	var b bytes.Buffer

@@ -1,5 +1,5 @@
 #!/bin/bash
-# build.sh full|mini OUT.raw
+# build.sh full|mini OUT.raw, build.sh rootfs OUT.tar
 #
 # Builds a bootable disk image, for BIOS and for UEFI, out of Debian 12's
 # packages and nothing else. It needs root (mmdebstrap, a tmpfs of its own) but
@@ -8,6 +8,7 @@
 #
 #   full   Debian 12 with systemd, cloud-init and OpenSSH; 2 GiB
 #   mini   kernel, busybox and dropbear on ext4, for tests; 96 MiB
+#   rootfs Debian with mdadm, lvm2 and GRUB as a tar, for tests of layouts
 #
 # The same package versions give the same bytes. environment:
 #   CACHE              where packages are kept     (build/cache of this tree)
@@ -17,10 +18,10 @@ export LC_ALL=C TZ=UTC
 umask 022
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-usage() { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ $# -eq 2 ] || usage
 kind=$1
-case $kind in full | mini) ;; *) usage ;; esac
+case $kind in full | mini | rootfs) ;; *) usage ;; esac
 out=$(realpath -m "$2")
 export CACHE=$(realpath -m "${CACHE:-$here/../../build/cache}")
 

@@ -60,7 +60,10 @@ func mini(t *testing.T) string {
 // TestMiniBoots starts the image on the disks and NICs that the end-to-end tests
 // do not have, under both firmwares, and waits for its SSH server.
 func TestMiniBoots(t *testing.T) {
-	for _, m := range []machine{{"bios", "ide-hd", "e1000"}, {"uefi", "nvme", "e1000e"}} {
+	for _, m := range []machine{
+		{"bios", "ide-hd", "e1000"}, {"bios", "nvme", "e1000e"},
+		{"uefi", "nvme", "e1000e"}, {"uefi", "nvme", "e1000"},
+	} {
 		t.Run(fmt.Sprint(m), func(t *testing.T) { m.boot(t, mini(t), 10*time.Minute) })
 	}
 }

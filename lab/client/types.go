@@ -16,6 +16,8 @@ type Machine struct {
 	Status  struct {
 		State  string `json:"state"`
 		Reason string `json:"reason"`
+		// Since is when it came to stand there.
+		Since time.Time `json:"since"`
 	} `json:"status"`
 	Dirty     bool           `json:"dirty"`
 	Lock      string         `json:"lock"`
@@ -82,6 +84,10 @@ type Alert struct {
 	Code    string `json:"code"`
 	Subject string `json:"subject"`
 	Detail  string `json:"detail"`
+	// Request is the change request that met it, if any; Last is when it
+	// happened last.
+	Request string    `json:"request"`
+	Last    time.Time `json:"last"`
 }
 
 // Image is an image of the library.

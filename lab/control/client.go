@@ -30,10 +30,17 @@ type Client struct {
 // NewClient returns a client of the lab of that name. It connects with each
 // call.
 func NewClient(name string) *Client {
-	return &Client{name: name, http: http.Client{Transport: &http.Transport{
+	c := NewClientAt(lab.ControlSocket(name))
+	c.name = name
+	return c
+}
+
+// NewClientAt returns a client of the lab with that control socket.
+func NewClientAt(socket string) *Client {
+	return &Client{name: "at " + socket, http: http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", lab.ControlSocket(name))
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}}
 }

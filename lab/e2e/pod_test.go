@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -19,7 +20,19 @@ import (
 
 // patience bounds one request on machines that are emulated and share two
 // processors with others.
-const patience = 6 * time.Minute
+const patience = 8 * time.Minute
+
+// TestMain has more tests side by side than there are processors: much of a
+// machine's time is somebody's timeout.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	if !set {
+		_ = flag.Set("test.parallel", "4") // it is one of package testing's
+	}
+	os.Exit(m.Run())
+}
 
 // pod is a lab with an appliance in it that is ready.
 type pod struct {
@@ -28,6 +41,10 @@ type pod struct {
 	trace *trace
 	login login
 }
+
+// pduDelay is longer than the appliance's first questions after a command take,
+// so that it has to wait while the outlet says that the command is pending.
+const pduDelay = 700 * time.Millisecond
 
 // newPod brings up a pod that is gone when the test ends. letter tells it from
 // the other pods of this process and has at most two letters, as a lab.s name is
@@ -40,6 +57,7 @@ func newPod(t *testing.T, letter, times string, machines ...machine.Spec) *pod {
 		Name: fmt.Sprintf("%s%d", letter, os.Getpid()%1e6), StateDir: t.TempDir(), Machines: machines,
 		Appliance: built(t, "bin/gantry-appliance"), Netboot: filepath.Dir(built(t, "netboot/initrd.img")),
 		ApplianceExtra: "times: {lldp: 0s, outlet_off_for: 200ms, " + times + "}\n",
+		PDUDelay:       pduDelay,
 		PDUTrace:       p.trace.add, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
@@ -163,19 +181,20 @@ func (p *pod) deployment(hostname string) map[string]any {
 	return map[string]any{"image": "mini", "hostname": hostname, "ssh_keys": []string{p.login.public}}
 }
 
-// wantAlert fails unless an alert of that code is open about the machine.
-func (p *pod) wantAlert(t *testing.T, name, code string) {
+// wantAlert fails unless an alert of that code is open about the subject, such
+// as machine/m1.
+func (p *pod) wantAlert(t *testing.T, subject, code string) {
 	t.Helper()
 	all, err := p.api.Alerts(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range all {
-		if a.Code == code && a.Subject == "machine/"+name {
+		if a.Code == code && a.Subject == subject {
 			return
 		}
 	}
-	t.Errorf("no alert %q about %s; there are %+v", code, name, all)
+	t.Errorf("no alert %q about %s; there are %+v", code, subject, all)
 }
 
 // outlet is the number of the one outlet that feeds a machine.
@@ -184,4 +203,11 @@ func (p *pod) outlet(name string) int { return p.Machine(name).Spec().Outlets[0]
 // small is a machine that is quickly wiped and read back.
 func small(name string) machine.Spec {
 	return machine.Spec{Name: name, CPUs: 1, MemoryMiB: 768, Disks: []machine.Disk{{Bytes: 512 << 20}}}
+}
+
+// smallUEFI is a small machine with the other firmware.
+func smallUEFI(name string) machine.Spec {
+	s := small(name)
+	s.Firmware, s.MemoryMiB = machine.UEFI, 1024
+	return s
 }

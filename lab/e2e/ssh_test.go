@@ -3,12 +3,12 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,44 +42,59 @@ func newLogin(t *testing.T) login {
 // appliance recorded, and to let the test's key in.
 func (p *pod) shell(t *testing.T, m client.Machine, command string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	return p.insist(t, m, func(ctx context.Context) (string, error) {
+		if m.Server == nil || len(m.Server.HostKeys) == 0 {
+			return "", fmt.Errorf("the appliance recorded no host key of %s", m.ID)
+		}
+		config := &ssh.ClientConfig{User: "admin"}
+		var known []string
+		for _, line := range m.Server.HostKeys {
+			key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+			if err != nil {
+				return "", err
+			}
+			known = append(known, ssh.FingerprintSHA256(key))
+			config.HostKeyAlgorithms = append(config.HostKeyAlgorithms, key.Type())
+		}
+		config.HostKeyCallback = isOneOf(known)
+		return p.shellOnce(ctx, m, config, command)
+	})
+}
+
+// isOneOf lets a server in that proves one of the keys.
+func isOneOf(fingerprints []string) ssh.HostKeyCallback {
+	return func(_ string, _ net.Addr, key ssh.PublicKey) error {
+		if got := ssh.FingerprintSHA256(key); !slices.Contains(fingerprints, got) {
+			return fmt.Errorf("host key %s is not one of %q, which the appliance recorded", got, fingerprints)
+		}
+		return nil
+	}
+}
+
+// insist repeats a login until it works, for a while.
+func (p *pod) insist(t *testing.T, m client.Machine, login func(context.Context) (string, error)) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), sshWithin)
 	defer cancel()
-	var out string
-	var err error
 	for {
-		if out, err = p.shellOnce(ctx, m, command); err == nil {
+		out, err := login(ctx)
+		if err == nil {
 			return strings.TrimSpace(out)
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("ssh admin@%s (%s): %v; its console ends with:\n%s", m.Address, m.ID, err, lastLines(p.Machine(m.ID).Console().Text(), 15))
+			t.Fatalf("ssh to %s (%s): %v; its console ends with:\n%s", m.Address, m.ID, err, lastLines(p.Machine(m.ID).Console().Text(), 15))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
 
-func (p *pod) shellOnce(ctx context.Context, m client.Machine, command string) (string, error) {
-	if m.Server == nil || len(m.Server.HostKeys) == 0 {
-		return "", fmt.Errorf("the appliance recorded no host key of %s", m.ID)
-	}
-	config := &ssh.ClientConfig{User: "admin", Auth: []ssh.AuthMethod{ssh.PublicKeys(p.login.signer)}}
-	var known [][]byte
-	for _, line := range m.Server.HostKeys {
-		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
-		if err != nil {
-			return "", err
-		}
-		known = append(known, key.Marshal())
-		config.HostKeyAlgorithms = append(config.HostKeyAlgorithms, key.Type())
-	}
-	config.HostKeyCallback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
-		for _, k := range known {
-			if bytes.Equal(k, key.Marshal()) {
-				return nil
-			}
-		}
-		return fmt.Errorf("host key %s is not one that the appliance recorded", ssh.FingerprintSHA256(key))
-	}
+// sshWithin bounds the wait for an SSH server that is up or comes up.
+const sshWithin = 3 * time.Minute
+
+// shellOnce logs in once with the test's key.
+func (p *pod) shellOnce(ctx context.Context, m client.Machine, config *ssh.ClientConfig, command string) (string, error) {
+	config.Auth = []ssh.AuthMethod{ssh.PublicKeys(p.login.signer)}
 	address := net.JoinHostPort(m.Address.String(), "22")
 	dial, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -24,7 +26,7 @@ func TestArgs(t *testing.T) {
 	}.WithDefaults()
 	all := strings.Join(spec.args(powerOn{accel: TCG, frozen: true, bps: 5e6}), " ")
 	for _, want := range []string{
-		"-accel tcg,thread=multi", " -S ", "unit=1,format=raw,file=vars.fd",
+		"-accel tcg,thread=multi", " -S ", " -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny ", "unit=1,format=raw,file=vars.fd",
 		"-device virtio-net-pci,id=nic0,netdev=net0,mac=a,bootindex=1,romfile= ",
 		"-device e1000e,id=nic1,netdev=net1,mac=b,bootindex=2 ",
 		"-device virtio-blk-pci,drive=drive0,serial=m1-d0,bootindex=3 ",
@@ -67,6 +69,45 @@ func TestPrepareKeepsDisks(t *testing.T) {
 	spec.Disks[0].Bytes = 2 << 20
 	if err := prepare(spec, dir); err == nil || !strings.Contains(err.Error(), "1048576") {
 		t.Errorf("another size: %v", err)
+	}
+}
+
+// idle is a host whose QEMUs do nothing, for ever.
+type idle struct{}
+
+func (idle) Start(cmd *exec.Cmd) error {
+	sleep := exec.Command("sleep", "infinity")
+	cmd.Path, cmd.Args = sleep.Path, sleep.Args
+	return cmd.Start()
+}
+
+func (idle) Ended(*exec.Cmd) {}
+
+// TestCutBeforeStart cuts the power between its coming on and QEMU's start: the
+// machine does not go on without any.
+func TestCutBeforeStart(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", "gm") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	spec := Spec{Name: "m1", UUID: "00000000-0000-4000-8000-000000000001", Outlets: []int{1}, Disks: []Disk{{Bytes: 1 << 20}},
+		NICs: []NIC{{MAC: "52:54:00:00:00:01", Tap: "t1n0"}}}.WithDefaults()
+	m, err := New(spec,
+		Config{Dir: dir, SocketDir: dir, Host: idle{}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.listen.Close()
+	defer m.logFile.Close()
+	m.SetFeed(1, true)
+	cuts := m.cuts
+	m.SetFeed(1, false)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	m.powerOn(ctx, cuts)
+	if ctx.Err() != nil {
+		t.Error("the machine runs without power")
 	}
 }
 

@@ -18,8 +18,9 @@ import (
 func (m *Machine) Run(ctx context.Context) {
 	var console sync.WaitGroup
 	console.Go(func() { m.console.serve(ctx, m.listen) })
-	for m.waitPower(ctx, func() bool { return m.fed() }) {
-		cuts := m.powerOn(ctx)
+	var cuts int // when power came on: what is read later would miss a cut between
+	for m.waitPower(ctx, func() bool { cuts = m.cuts; return m.fed() }) {
+		m.powerOn(ctx, cuts)
 		if !m.waitPower(ctx, func() bool { return m.cuts != cuts }) {
 			break
 		}
@@ -48,12 +49,11 @@ func (m *Machine) waitPower(ctx context.Context, ok func() bool) bool {
 	return false
 }
 
-// powerOn runs one QEMU from power-on to its end, whatever ends it. It returns
-// the count of power cuts that this power-on began with.
-func (m *Machine) powerOn(ctx context.Context) (cuts int) {
+// powerOn runs one QEMU from power-on to its end, whatever ends it; cuts is the
+// count of power cuts that this power-on began with.
+func (m *Machine) powerOn(ctx context.Context, cuts int) {
 	var on powerOn
 	m.update(func() {
-		cuts = m.cuts
 		on = powerOn{accel: m.cfg.Accel, frozen: m.status.Hang, bps: m.status.DiskBytesPerSecond}
 		m.status.PowerOns++
 		m.status.Resets = 0
@@ -62,7 +62,7 @@ func (m *Machine) powerOn(ctx context.Context) (cuts int) {
 	if err != nil {
 		m.cfg.Log.Error("machine does not start", "error", err)
 		m.update(func() { m.enter(Failed, err.Error()) })
-		return cuts
+		return
 	}
 	m.update(func() {
 		m.process, m.status.PID = q.cmd.Process, q.cmd.Process.Pid
@@ -72,7 +72,6 @@ func (m *Machine) powerOn(ctx context.Context) (cuts int) {
 	})
 	m.cfg.Log.Info("machine has power", "pid", q.cmd.Process.Pid, "frozen", on.frozen)
 	m.attend(ctx, q, cuts)
-	return cuts
 }
 
 // attend waits for the end of a QEMU and brings it about when power is cut.

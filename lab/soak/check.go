@@ -94,14 +94,35 @@ func (p *pod) checkMachines(ctx context.Context) {
 			if m.Status.Reason == "" {
 				p.violate("machine %s is broken and nothing says why", m.ID)
 			}
-			if !slices.ContainsFunc(alerts, func(a client.Alert) bool { return a.Subject == "machine/"+m.ID }) {
-				p.violate("machine %s is broken (%s) and nobody was alerted", m.ID, m.Status.Reason)
-			}
+			p.checkAlerted(ctx, m, alerts)
 		case "maintenance", "discovered":
 		default:
 			p.violate("machine %s is %s at rest: %s", m.ID, m.Status.State, m.Status.Reason)
 		}
 	}
+}
+
+// checkAlerted looks for the alert that calls someone to a broken machine: of
+// this trouble, not of one before it. It names the request that broke it, or it
+// was raised when the machine broke.
+func (p *pod) checkAlerted(ctx context.Context, m client.Machine, alerts []client.Alert) {
+	list, err := p.api.Requests(ctx, m.ID, 1) // the newest; only a request breaks a machine
+	if err != nil {
+		p.violate("requests of %s: %v", m.ID, err)
+		return
+	}
+	if !slices.ContainsFunc(alerts, func(a client.Alert) bool { return alerted(m, list, a) }) {
+		p.violate("machine %s is broken since %s (%s) and nobody was alerted; its last request is %+v, the alerts are %+v",
+			m.ID, m.Status.Since.Format("15:04:05.000"), m.Status.Reason, list, alerts)
+	}
+}
+
+// alerted says whether an alert is about a machine's breaking.
+func alerted(m client.Machine, newest []client.Request, a client.Alert) bool {
+	if len(newest) == 1 && newest[0].Status == "failed" && a.Request == newest[0].ID {
+		return true
+	}
+	return a.Subject == "machine/"+m.ID && !a.Last.Before(m.Status.Since)
 }
 
 // checkSystem compares an active machine's disk with the image, and the system

@@ -9,7 +9,7 @@ import (
 
 // AddCable plugs the machine that is a process into a bridge: in the network
 // namespace of pid, which must be one of its own, appears the device eth0 with
-// that MAC address. The cable goes with the process. name is the bridge's port
+// that MAC address, which reaches no other machine. The cable goes with the process. name is the bridge's port
 // and must not have been used before: the kernel takes its time to remove one.
 func (w *Wire) AddCable(name, bridge string, pid int, mac string) error {
 	address, err := net.ParseMAC(mac)
@@ -24,6 +24,9 @@ func (w *Wire) AddCable(name, bridge string, pid int, mac string) error {
 		if err := netlink.LinkAdd(cable); err != nil {
 			return fmt.Errorf("add cable %s: %w", name, err)
 		}
-		return attach(cable, bridge)
+		if err := attach(cable, bridge); err != nil {
+			return err
+		}
+		return isolate(cable)
 	})
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // AddTap makes a tap device in the L2 namespace and plugs it into a bridge, for
-// a machine's NIC. It has no carrier until a process opens it.
+// a machine's NIC. It has no carrier until a process opens it, and reaches no
+// other machine.
 func (w *Wire) AddTap(name, bridge string) error {
 	if len(name) > 15 {
 		return fmt.Errorf("tap %s: longer than the 15 characters of an interface name", name)
@@ -24,7 +25,10 @@ func (w *Wire) AddTap(name, bridge string) error {
 			return fmt.Errorf("add tap %s: %w", name, err)
 		}
 		closeAll(tap.Fds) // the device is persistent
-		return attach(tap, bridge)
+		if err := attach(tap, bridge); err != nil {
+			return err
+		}
+		return isolate(tap)
 	})
 }
 

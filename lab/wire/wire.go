@@ -121,6 +121,16 @@ func attach(link netlink.Link, bridge string) error {
 	return up(name)
 }
 
+// isolate makes link a port that reaches the appliance and the bridge itself but
+// no other isolated port, as a switch with port isolation or a private VLAN does:
+// machines need nothing of each other, and each may be another customer's.
+func isolate(link netlink.Link) error {
+	if err := netlink.LinkSetIsolated(link, true); err != nil {
+		return fmt.Errorf("isolate %s: %w", link.Attrs().Name, err)
+	}
+	return nil
+}
+
 // up sets a device up.
 func up(name string) error {
 	link, err := netlink.LinkByName(name)

@@ -87,6 +87,31 @@ func TestStartedProcessesLiveInTheNamespaceOnly(t *testing.T) {
 	}
 }
 
+// TestMachinesReachOnlyTheAppliance holds that the ports of machines are isolated
+// from each other, and the appliance's is not.
+func TestMachinesReachOnlyTheAppliance(t *testing.T) {
+	w := newWire(t, fmt.Sprintf("wi%d", os.Getpid()))
+	if err := errors.Join(w.AddTap("t1n0", Prov), w.AddTap("t2n0", Prov)); err != nil {
+		t.Fatal(err)
+	}
+	for port, want := range map[string]bool{"t1n0": true, "t2n0": true, "app-prov": false} {
+		err := w.L2.Do(func() error {
+			link, err := netlink.LinkByName(port)
+			if err != nil {
+				return err
+			}
+			info, err := netlink.LinkGetProtinfo(link)
+			if err == nil && info.Isolated != want {
+				t.Errorf("port %s is isolated: %v, want %v", port, info.Isolated, want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestLossDropsThatShare sends many frames through a lossy cable and counts.
 // With n frames and loss p the share's standard deviation is sqrt(p(1-p)/n);
 // the bound is six of them.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-pod/gantry/images/format"
 	"github.com/gantry-pod/gantry/netboot/configure"
 	"github.com/gantry-pod/gantry/netboot/disk"
 	"github.com/gantry-pod/gantry/netboot/inspect"
@@ -30,6 +31,7 @@ func (d Devices) deploy(ctx context.Context, j *job.Job, p Phases) (*job.Result,
 	if err := configure.Validate(j.Deploy.Config); err != nil {
 		return nil, &job.Problem{Code: "configure", Detail: err.Error()}
 	}
+	d.networkFirst()
 	_ = unix.Unmount(target, unix.MNT_DETACH) // left by a job that was cancelled
 	if j.Deploy.Layout != nil {
 		return d.deployLayout(ctx, j.Deploy, p)
@@ -50,7 +52,7 @@ func (d Devices) deployImage(ctx context.Context, s *job.DeploySpec, p Phases) (
 	if err := p.Run(ctx, "write", func(ctx context.Context) (string, error) {
 		go d.fileSystems() // needed next; the loader lets later callers wait
 		req := d.request(s, p)
-		req.Target = chosen.Path
+		req.Target, req.Block = chosen.Path, true
 		st, err := write.Write(ctx, req)
 		out.Written, out.Fetched, out.Size = st.Written, st.Fetched, st.Size
 		return fmt.Sprintf("%d bytes of %s %s, %d fetched, %d retries", st.Size, s.Image.Name, s.Image.Version, st.Fetched, st.Retries), err
@@ -97,7 +99,7 @@ const diskWait = 20 * time.Second
 func (d Devices) chooseDisk(ctx context.Context, s *job.DeploySpec) (job.Disk, error) {
 	settled := make(chan struct{})
 	go func() { defer close(settled); d.settle(ctx) }()
-	m, err := write.FetchManifest(ctx, d.request(s, nil))
+	m, sector, err := d.ask(ctx, s)
 	<-settled
 	if err != nil {
 		return job.Disk{}, err
@@ -108,7 +110,7 @@ func (d Devices) chooseDisk(ctx context.Context, s *job.DeploySpec) (job.Disk, e
 	limit := time.Now().Add(diskWait)
 	for {
 		disks := inspect.Disks(os.DirFS("/"))
-		chosen, err := disk.Choose(disks, s.Disk, m.Size)
+		chosen, err := disk.ChooseFor(disks, s.Disk, m.Size, sector)
 		if err == nil {
 			return chosen, wipe.Release(ctx, chosen.Path, d.Tools)
 		}
@@ -121,6 +123,17 @@ func (d Devices) chooseDisk(ctx context.Context, s *job.DeploySpec) (job.Disk, e
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// ask fetches what tells the disk that the image needs: its manifest, and the
+// size of its sectors.
+func (d Devices) ask(ctx context.Context, s *job.DeploySpec) (*format.Manifest, int, error) {
+	m, err := write.FetchManifest(ctx, d.request(s, nil))
+	if err != nil {
+		return nil, 0, err
+	}
+	head, err := write.Head(ctx, d.request(s, nil), m, format.HeadBytes)
+	return m, format.SectorSize(head), err
 }
 
 // fitsFirmware refuses a disk image that this machine's firmware cannot start.

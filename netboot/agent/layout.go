@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -22,7 +23,8 @@ var layoutModules = [...]string{"raid1", "dm_mod", "ext4", "xfs", "vfat", "nls_c
 // deployLayout makes partitions and file systems, unpacks a root file system
 // into them, and makes that boot.
 func (d Devices) deployLayout(ctx context.Context, s *job.DeploySpec, p Phases) (*job.Result, error) {
-	if err := disk.ValidateLayout(s.Layout); err != nil {
+	firmware := inspect.Firmware(os.DirFS("/"))
+	if err := errors.Join(s.Layout.Validate(), disk.Bootable(s.Layout, firmware)); err != nil {
 		return nil, &job.Problem{Code: "configure", Detail: "layout: " + err.Error()}
 	}
 	out := &job.Deployed{}
@@ -47,7 +49,7 @@ func (d Devices) deployLayout(ctx context.Context, s *job.DeploySpec, p Phases) 
 	}
 	mounted, err := made.Mount(target)
 	if err == nil {
-		err = d.fill(ctx, s, p, made, out)
+		err = d.fill(ctx, s, p, made, out, firmware)
 	}
 	if err := errors.Join(err, unmount(mounted)); err != nil {
 		return nil, err
@@ -78,7 +80,7 @@ func (d Devices) layoutDisks(ctx context.Context, s *job.DeploySpec) ([]job.Disk
 		return nil, err
 	}
 	d.settle(ctx)
-	found, err := disk.Candidates(inspect.Disks(os.DirFS("/")), s.Disk, disk.Need(s.Layout, m.Size))
+	found, err := disk.Candidates(inspect.Disks(os.DirFS("/")), s.Disk, s.Layout.Need(m.Size))
 	if err != nil {
 		return nil, err
 	}
@@ -99,17 +101,32 @@ func (d Devices) layoutDisks(ctx context.Context, s *job.DeploySpec) ([]job.Disk
 }
 
 // fill puts the system into the mounted layout.
-func (d Devices) fill(ctx context.Context, s *job.DeploySpec, p Phases, made *disk.Made, out *job.Deployed) error {
-	if err := p.Run(ctx, "write", func(ctx context.Context) (string, error) {
-		r, err := write.Stream(ctx, d.request(s, p))
+func (d Devices) fill(ctx context.Context, s *job.DeploySpec, p Phases, made *disk.Made, out *job.Deployed, firmware string) error {
+	var files *disk.Files
+	if err := p.Run(ctx, "write", func(ctx context.Context) (_ string, err error) {
+		r, err := write.Stream(ctx, d.request(s, nil))
 		if err != nil {
 			return "", err
 		}
 		defer r.Close()
-		err = disk.Untar(ctx, r, target, func(done int64) { out.Written = done })
-		return fmt.Sprintf("%d bytes of files", out.Written), err
+		files, err = disk.Untar(ctx, r, target, func(done int64) {
+			out.Written = done
+			p.Progress(r.Done(), r.Size())
+		})
+		out.Size, out.Fetched = r.Size(), r.Fetched()
+		return fmt.Sprintf("%d bytes of files of %s %s, %d fetched", out.Written, s.Image.Name, s.Image.Version, out.Fetched), err
 	}); err != nil {
 		return err
+	}
+	if s.ReadBack {
+		if err := p.Run(ctx, "readback", func(ctx context.Context) (string, error) {
+			if err := disk.DropCaches(); err != nil {
+				return "", err
+			}
+			return "", files.Verify(ctx, func(done int64) { p.Progress(done, files.Bytes) })
+		}); err != nil {
+			return err
+		}
 	}
 	if err := p.Run(ctx, "configure", func(context.Context) (string, error) {
 		return d.configureLayout(s.Config, made, out)
@@ -117,8 +134,7 @@ func (d Devices) fill(ctx context.Context, s *job.DeploySpec, p Phases, made *di
 		return err
 	}
 	return p.Run(ctx, "bootloader", func(ctx context.Context) (string, error) {
-		fw := inspect.Firmware(os.DirFS("/"))
-		return fw, made.InstallBoot(ctx, target, fw)
+		return firmware, made.InstallBoot(ctx, target, firmware)
 	})
 }
 
@@ -134,7 +150,27 @@ func (d Devices) configureLayout(c job.Config, made *disk.Made, out *job.Deploye
 	if err := root.WriteFile("etc/fstab", []byte(made.Fstab()), 0o644, confine.Owner{}); err != nil {
 		return "", err
 	}
+	if err := addMdadm(root, made.Mdadm()); err != nil {
+		return "", err
+	}
 	r, err := configure.Apply(target, c)
 	out.HostKeys = r.HostKeys
 	return strings.Join(append([]string{"network by " + r.Network}, r.Notes...), "; "), err
+}
+
+// addMdadm adds the arrays to the image's mdadm.conf, Debian's place or else the
+// common one.
+func addMdadm(root *confine.Dir, arrays string) error {
+	if arrays == "" {
+		return nil
+	}
+	name := "etc/mdadm.conf"
+	if root.Exists("etc/mdadm") {
+		name = "etc/mdadm/mdadm.conf"
+	}
+	old, err := root.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return root.WriteFile(name, append(old, "\n"+arrays...), 0o644, confine.Owner{})
 }

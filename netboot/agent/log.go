@@ -70,13 +70,25 @@ func (l *logBuffer) ship(ctx context.Context, send func(context.Context, []byte)
 	}
 }
 
-// flush sends what there is. A refusal loses it: the console has it too.
+// logPiece is how much one call sends: far less than the appliance takes.
+const logPiece = 64 << 10
+
+// flush sends what there is, in pieces. A refusal loses its piece: the console
+// has it too.
 func (l *logBuffer) flush(ctx context.Context, send func(context.Context, []byte) error) {
 	lines, lost := l.take()
 	if lost > 0 {
 		lines = append([]byte("gantry-netboot: older lines were lost while the network was down\n"), lines...)
 	}
-	if len(lines) > 0 {
-		_ = send(ctx, lines)
+	for len(lines) > 0 && ctx.Err() == nil {
+		n := len(lines)
+		if n > logPiece {
+			n = logPiece
+			if i := bytes.LastIndexByte(lines[:n], '\n') + 1; i > 0 {
+				n = i
+			}
+		}
+		_ = send(ctx, lines[:n])
+		lines = lines[n:]
 	}
 }

@@ -191,12 +191,5 @@ func bootDisk(t *testing.T, path, device, forward string, more ...string) *machi
 		"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
 		"-drive", "if=none,format=raw,cache=unsafe,file=" + path + ",id=d1", "-device", device,
 		"-netdev", "user,id=n," + forward, "-device", "virtio-net-pci,netdev=n,romfile=,mac=" + bootMAC}
-	m := &machine{cmd: exec.Command("qemu-system-x86_64", append(args, more...)...), t0: time.Now(), exited: make(chan struct{})}
-	m.cmd.Stdout, m.cmd.Stderr = m, m
-	if err := m.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = m.cmd.Wait(); close(m.exited) }()
-	t.Cleanup(func() { _ = m.cmd.Process.Kill(); <-m.exited })
-	return m
+	return start(t, exec.Command("qemu-system-x86_64", append(args, more...)...))
 }

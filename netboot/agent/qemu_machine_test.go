@@ -62,13 +62,7 @@ func boot(t *testing.T, a *testAppliance, devices ...string) *machine {
 		"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
 		"-kernel", filepath.Join(d, "vmlinuz"), "-initrd", filepath.Join(d, "initrd.img"), "-append", cmdline,
 		"-netdev", "user,id=boot", "-device", "virtio-net-pci,netdev=boot,romfile=,mac=" + bootMAC}
-	m := &machine{cmd: exec.Command("qemu-system-x86_64", append(args, devices...)...), t0: time.Now(), exited: make(chan struct{})}
-	m.cmd.Stdout, m.cmd.Stderr = m, m
-	if err := m.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = m.cmd.Wait(); close(m.exited) }()
-	t.Cleanup(func() { _ = m.cmd.Process.Kill(); <-m.exited })
+	m := start(t, exec.Command("qemu-system-x86_64", append(args, devices...)...))
 	select {
 	case h := <-a.hello:
 		t.Logf("%6.1fs hello: %+v", m.since(), h)
@@ -80,7 +74,20 @@ func boot(t *testing.T, a *testAppliance, devices ...string) *machine {
 	return m
 }
 
-// disk makes a disk image of size bytes and returns its -drive option.
+// start starts QEMU, which ends with the test.
+func start(t *testing.T, cmd *exec.Cmd) *machine {
+	t.Helper()
+	m := &machine{cmd: cmd, t0: time.Now(), exited: make(chan struct{})}
+	m.cmd.Stdout, m.cmd.Stderr = m, m
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = m.cmd.Wait(); close(m.exited) }()
+	t.Cleanup(func() { _ = m.cmd.Process.Kill(); <-m.exited })
+	return m
+}
+
+// diskImage makes a disk image of size bytes and returns its -drive option.
 func diskImage(t *testing.T, name string, size int64) (path string, drive []string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), name)

@@ -17,6 +17,7 @@ func (d Devices) rescue(ctx context.Context, j *job.Job, p Phases) (*job.Result,
 	ready := &job.RescueReady{}
 	err := p.Run(ctx, "rescue", func(ctx context.Context) (string, error) {
 		d.settle(ctx)
+		d.mountable()
 		if err := d.Tools.Unpack(); err != nil {
 			return "", err
 		}
@@ -33,4 +34,15 @@ func (d Devices) rescue(ctx context.Context, j *job.Job, p Phases) (*job.Result,
 		return ready.Address, nil
 	})
 	return &job.Result{Rescue: ready}, err
+}
+
+// mountable loads the file systems that servers have: the rescue system's mount
+// tries those that the kernel has, and asks for none by itself.
+func (d Devices) mountable() {
+	d.fileSystems()
+	for _, m := range []string{"xfs", "vfat"} {
+		if err := d.Loader.Load(m); err != nil {
+			d.Log.Warn("file system driver", "module", m, "err", err)
+		}
+	}
 }

@@ -63,6 +63,7 @@ func (d Devices) inspect(ctx context.Context, j *job.Job, p Phases) (*job.Result
 	var inv job.Inventory
 	err := p.Run(ctx, "inspect", func(ctx context.Context) (string, error) {
 		d.settle(ctx)
+		d.efiVariables()
 		var wait time.Duration
 		if j.Inspect != nil {
 			wait = time.Duration(j.Inspect.LLDPWait)

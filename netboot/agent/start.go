@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +50,16 @@ func Run(ctx context.Context, c Config) error {
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(c.Console, buf), nil))
 	client := NewClient(c.Params.Server, c.Params.Token, log)
 	log.Info("gantry-netboot", "version", c.Version, "machine", c.Params.Machine, "uptime", uptime())
+	kctx, stop := context.WithCancel(ctx)
+	var kernel sync.WaitGroup
+	kernel.Go(func() {
+		if err := followKernel(kctx, "/dev/kmsg", buf); err != nil {
+			log.Warn("the kernel's messages are not sent", "err", err)
+		}
+	})
 	err := run(ctx, c, client, buf, log)
+	stop()
+	kernel.Wait()
 	log.Error("the agent ends", "err", err)
 	fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

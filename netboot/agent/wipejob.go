@@ -4,15 +4,21 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 
-	"github.com/gantry-pod/gantry/netboot/disk"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gantry-pod/gantry/netboot/inspect"
 	"github.com/gantry-pod/gantry/netboot/job"
 	"github.com/gantry-pod/gantry/netboot/wipe"
 )
 
-// wipe erases the disks that are asked for, one after the other, and gives a
-// certificate for each. It fails as soon as one cannot be shown to be empty.
+// wipesAtOnce bounds the memory that wiping takes: 16 MiB a disk.
+const wipesAtOnce = 16
+
+// wipe erases the disks that are asked for, side by side as each has a bandwidth
+// of its own, and gives a certificate for each. It fails as soon as one cannot be
+// shown to be empty.
 func (d Devices) wipe(ctx context.Context, j *job.Job, p Phases) (*job.Result, error) {
 	if j.Wipe == nil {
 		return nil, fmt.Errorf("the job has no wipe part")
@@ -24,22 +30,44 @@ func (d Devices) wipe(ctx context.Context, j *job.Job, p Phases) (*job.Result, e
 		if err != nil {
 			return "", err
 		}
-		var before, total int64
-		for _, k := range disks {
-			total += 2 * k.Bytes
+		certs := make([]job.WipedDisk, len(disks))
+		err = sideBySide(ctx, disks, p.Progress, func(ctx context.Context, i int, progress func(done, total int64)) (err error) {
+			certs[i], err = wipe.Disk(ctx, wipe.Request{Disk: disks[i], Method: j.Wipe.Method, Quick: j.Wipe.Quick, Tools: d.Tools, Log: d.Log, Progress: progress})
+			return err
+		})
+		if err != nil {
+			return "", err
 		}
-		for _, k := range disks {
-			cert, err := wipe.Disk(ctx, wipe.Request{Disk: k, Method: j.Wipe.Method, Tools: d.Tools, Log: d.Log,
-				Progress: func(done, _ int64) { p.Progress(before+done, total) }})
-			if err != nil {
-				return "", err
-			}
-			before += 2 * k.Bytes
-			res.Wiped = append(res.Wiped, cert)
-		}
+		res.Wiped = certs
 		return fmt.Sprintf("%d disks read as zeros", len(res.Wiped)), nil
 	})
 	return res, err
+}
+
+// sideBySide erases each disk and tells the progress of all together, which is
+// of twice their size: they are read back. The first failure ends the others.
+func sideBySide(ctx context.Context, disks []job.Disk, tell func(done, total int64),
+	erase func(ctx context.Context, i int, progress func(done, total int64)) error) error {
+	var total int64
+	for _, k := range disks {
+		total += 2 * k.Bytes
+	}
+	var mu sync.Mutex // guards done and sum
+	done, sum := make([]int64, len(disks)), int64(0)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(wipesAtOnce)
+	for i := range disks {
+		g.Go(func() error {
+			return erase(ctx, i, func(n, _ int64) {
+				mu.Lock()
+				defer mu.Unlock()
+				sum += n - done[i]
+				done[i] = n
+				tell(sum, total)
+			})
+		})
+	}
+	return g.Wait()
 }
 
 // wipeDisks are the disks that the hints name, each once, or all that are not
@@ -54,7 +82,7 @@ func wipeDisks(all []job.Disk, hints []job.DiskHint) ([]job.Disk, error) {
 	for _, h := range hints {
 		found := false
 		for _, d := range all {
-			if !disk.Matches(d, h) || d.Bytes < h.MinBytes {
+			if !h.Matches(d) || d.Bytes < h.MinBytes {
 				continue
 			}
 			found = true

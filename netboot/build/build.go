@@ -40,6 +40,9 @@ type Config struct {
 	// Tools are programs of this machine, with the libraries they need, by name
 	// or path. Each must exist.
 	Tools []string
+	// Lacking, if set, is told which modules ask for firmware of which the folder
+	// has nothing: their devices do not work or work with less.
+	Lacking func(modules []string)
 	// Cache is a folder of what was compressed before, by digest; empty is none.
 	Cache string
 	// Out is the folder for vmlinuz, vmlinuz-bios and initrd.img.

@@ -126,6 +126,7 @@ func (c Config) moduleRecords() (group, error) {
 	}
 	var infos []modinfo
 	firmware := map[string]bool{}
+	var lacking []string
 	for _, name := range slices.Sorted(maps.Keys(chosen)) {
 		m := chosen[name]
 		infos = append(infos, m.modinfo)
@@ -137,10 +138,29 @@ func (c Config) moduleRecords() (group, error) {
 		for _, f := range m.firmware {
 			firmware[f] = true
 		}
+		if len(m.firmware) > 0 && !slices.ContainsFunc(m.firmware, c.hasFirmware) {
+			lacking = append(lacking, name)
+		}
+	}
+	if c.Lacking != nil && len(lacking) > 0 {
+		c.Lacking(lacking)
 	}
 	ix := index(infos)
 	g.add(path.Join(modules.Dir, modules.IndexName), len(ix), ix, 0o644)
 	return g, c.addFirmware(&g, slices.Sorted(maps.Keys(firmware)))
+}
+
+// firmwareFile is where the file of that name would be.
+func (c Config) firmwareFile(name string) string {
+	return filepath.Join(c.Firmware, filepath.Clean("/"+name))
+}
+
+func (c Config) hasFirmware(name string) bool {
+	if c.Firmware == "" {
+		return false
+	}
+	_, err := os.Stat(c.firmwareFile(name))
+	return err == nil
 }
 
 // addFirmware adds the files that the folder has; a driver without its firmware
@@ -150,7 +170,7 @@ func (c Config) addFirmware(g *group, names []string) error {
 		return nil
 	}
 	for _, n := range names {
-		b, err := os.ReadFile(filepath.Join(c.Firmware, filepath.Clean("/"+n)))
+		b, err := os.ReadFile(c.firmwareFile(n))
 		if err != nil {
 			continue
 		}

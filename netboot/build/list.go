@@ -8,12 +8,12 @@ var wanted = [...]string{
 	"virtio_pci", "virtio_net", "virtio_blk", "virtio_scsi", "virtio_balloon", "virtio_rng",
 	"vmxnet3", "vmw_pvscsi", "hv_vmbus", "hv_netvsc", "hv_storvsc", "xen_netfront", "xen_blkfront",
 	// Disks: NVMe, SATA, SCSI and the common host bus adapters.
-	"nvme", "ahci", "ata_piix", "ata_generic", "sd_mod", "sg", "isci", "mpi3mr",
+	"nvme", "vmd", "ahci", "ata_piix", "ata_generic", "sd_mod", "sg", "isci", "mpi3mr",
 	"megaraid_sas", "mpt3sas", "mptsas", "mptspi", "smartpqi", "hpsa", "aacraid", "arcmsr", "3w_sas", "mvsas", "pm80xx",
 	"usb_storage", "uas", "xhci_pci", "ehci_pci",
 	// NICs.
 	"e1000", "e1000e", "igb", "igbvf", "igc", "ixgbe", "ixgbevf", "i40e", "iavf", "ice",
-	"bnxt_en", "bnx2", "bnx2x", "tg3", "mlx4_en", "mlx5_core", "r8169", "8139cp", "8139too", "pcnet32", "ena", "atlantic", "cxgb4", "nfp",
+	"bnxt_en", "bnx2", "bnx2x", "tg3", "amd-xgbe", "mlx4_en", "mlx5_core", "r8169", "8139cp", "8139too", "pcnet32", "ena", "atlantic", "cxgb4", "nfp",
 	"qede", "be2net", "enic", "sfc", "aqc111", "realtek", "forcedeth", "sky2", "alx", "atl1c", "ne2k_pci",
 	// Volumes and file systems.
 	"raid1", "raid0", "raid10", "dm_mod", "dm_mirror", "dm_thin_pool", "dm_snapshot", "linear",

@@ -81,7 +81,7 @@ func TestNetworkFiles(t *testing.T) {
 		}},
 		{"ifupdown", map[string]string{"sbin/ifup": ""}, map[string]string{
 			"etc/mactab":             "net0 52:54:00:aa:00:01\nnet1 52:54:00:aa:00:02\n",
-			"etc/network/interfaces": "auto lo\niface lo inet loopback\n\nauto net0\niface net0 inet static\n\taddress 192.0.2.10\n\tnetmask 255.255.255.0\n\tmtu 9000\n\tgateway 192.0.2.1\n\tdns-nameservers 192.0.2.53\n\tdns-search example.org\niface net0 inet6 static\n\taddress 2001:db8::10\n\tnetmask 64\n\nauto net1\niface net1 inet manual\n\nauto net1.40\niface net1.40 inet dhcp\n\tvlan-raw-device net1\n",
+			"etc/network/interfaces": "auto lo\niface lo inet loopback\n\nauto net0\niface net0 inet static\n\taddress 192.0.2.10\n\tnetmask 255.255.255.0\n\tmtu 9000\n\tgateway 192.0.2.1\n\tdns-nameservers 192.0.2.53\n\tdns-search example.org\niface net0 inet6 static\n\taddress 2001:db8::10\n\tnetmask 64\n\nauto net1\niface net1 inet manual\n\nauto net1.40\niface net1.40 inet dhcp\n\tvlan-raw-device net1\n\tpre-up ip link show dev net1.40 >/dev/null 2>&1 || ip link add link net1 name net1.40 type vlan id 40\n",
 		}},
 		{"netplan", map[string]string{"usr/sbin/netplan": ""}, nil},
 		{"NetworkManager", map[string]string{"etc/systemd/system/multi-user.target.wants/NetworkManager.service": "-> /x"}, nil},
@@ -197,8 +197,15 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		"no key":     func(c *job.Config) { c.Users = []job.User{{Name: "a", SSHKeys: []string{"hello"}}} },
 		"MAC":        func(c *job.Config) { c.NICs = []job.NIC{{MAC: "eth0"}} },
 		"address":    func(c *job.Config) { c.NICs = []job.NIC{{MAC: "52:54:00:00:00:01", Addresses: []string{"10.0.0.1"}}} },
-		"VLAN":       func(c *job.Config) { c.NICs = []job.NIC{{MAC: "52:54:00:00:00:01", VLAN: 4095}} },
-		"DNS":        func(c *job.Config) { c.DNS = []string{"8.8.8.8\nnameserver 6.6.6.6"} },
+		"twice": func(c *job.Config) {
+			c.NICs = []job.NIC{{MAC: "52:54:00:00:00:0a", VLAN: 40}, {MAC: "52:54:00:00:00:0A", VLAN: 40}}
+		},
+		"VLAN": func(c *job.Config) { c.NICs = []job.NIC{{MAC: "52:54:00:00:00:01", VLAN: 4095}} },
+		"two IPv6 gateways": func(c *job.Config) {
+			c.NICs = []job.NIC{{MAC: "52:54:00:00:00:01", Gateway: "fe80::1", Gateway6: "fe80::2"}}
+		},
+		"IPv4 as gateway6": func(c *job.Config) { c.NICs = []job.NIC{{MAC: "52:54:00:00:00:01", Gateway6: "10.0.0.1"}} },
+		"DNS":              func(c *job.Config) { c.DNS = []string{"8.8.8.8\nnameserver 6.6.6.6"} },
 	} {
 		c := testConfig
 		change(&c)

@@ -7,9 +7,42 @@ import (
 	"github.com/gantry-pod/gantry/netboot/job"
 )
 
-// NICs are called by names that the kernel never gives, in the configuration's
-// order: net0, net1, ...; a tagged one is net0.40.
-func nicName(i int) string { return fmt.Sprintf("net%d", i) }
+// port is a NIC with all that is configured on it, as every network system wants
+// it in one place.
+type port struct {
+	// name is one that the kernel never gives: net0, net1, ... in the order of the
+	// configuration.
+	name, mac string
+	mtu       int
+	untagged  *job.NIC // nil: it only carries the tagged ones
+	tagged    []job.NIC
+}
+
+// ports sorts the configuration by NIC.
+func ports(nics []job.NIC) []port {
+	var all []port
+	at := map[string]int{} // by MAC
+	for _, n := range nics {
+		mac := lower(n.MAC)
+		i, ok := at[mac]
+		if !ok {
+			i = len(all)
+			at[mac] = i
+			all = append(all, port{name: fmt.Sprintf("net%d", i), mac: mac})
+		}
+		p := &all[i]
+		p.mtu = max(p.mtu, n.MTU) // a tagged frame has to fit the NIC's
+		if n.VLAN == 0 {
+			p.untagged = &n
+		} else {
+			p.tagged = append(p.tagged, n)
+		}
+	}
+	return all
+}
+
+// vlanName is that of a tagged interface on the port: net0.40.
+func (p port) vlanName(n job.NIC) string { return fmt.Sprintf("%s.%d", p.name, n.VLAN) }
 
 // network writes the configuration for the system that the image uses, which is
 // told by what is enabled in it.
@@ -90,22 +123,23 @@ func lower(mac string) string { return strings.ToLower(mac) }
 // networkV2 is the configuration in cloud-init's and netplan's version 2.
 func networkV2(c job.Config) map[string]any {
 	eths, vlans := map[string]any{}, map[string]any{}
-	for i, n := range c.NICs {
+	for _, p := range ports(c.NICs) {
 		// The name sorts before those of an image's own catch-all entries: the
 		// first that matches an interface wins.
-		name := "0gantry" + nicName(i)
-		eth := map[string]any{"match": map[string]string{"macaddress": lower(n.MAC)}}
-		if n.MTU > 0 {
-			eth["mtu"] = n.MTU
+		name := "0gantry" + p.name
+		eth := map[string]any{"match": map[string]string{"macaddress": p.mac}}
+		if p.mtu > 0 {
+			eth["mtu"] = p.mtu
+		}
+		if p.untagged != nil {
+			addressesV2(eth, *p.untagged, c)
 		}
 		eths[name] = eth
-		if n.VLAN == 0 {
-			addressesV2(eth, n, c)
-			continue
+		for _, n := range p.tagged {
+			v := map[string]any{"id": n.VLAN, "link": name}
+			addressesV2(v, n, c)
+			vlans[p.vlanName(n)] = v
 		}
-		v := map[string]any{"id": n.VLAN, "link": name}
-		addressesV2(v, n, c)
-		vlans[fmt.Sprintf("%s.%d", nicName(i), n.VLAN)] = v
 	}
 	out := map[string]any{"version": 2, "ethernets": eths}
 	if len(vlans) > 0 {
@@ -119,12 +153,15 @@ func addressesV2(m map[string]any, n job.NIC, c job.Config) {
 	if len(n.Addresses) > 0 {
 		m["addresses"] = n.Addresses
 	}
-	if n.Gateway != "" {
-		to := "0.0.0.0/0"
-		if strings.Contains(n.Gateway, ":") {
-			to = "::/0"
-		}
-		m["routes"] = []map[string]any{{"to": to, "via": n.Gateway, "on-link": true}}
+	var routes []map[string]any
+	if via := n.Router(false); via != "" {
+		routes = append(routes, map[string]any{"to": "0.0.0.0/0", "via": via, "on-link": true})
+	}
+	if via := n.Router(true); via != "" {
+		routes = append(routes, map[string]any{"to": "::/0", "via": via, "on-link": true})
+	}
+	if len(routes) > 0 {
+		m["routes"] = routes
 	}
 	if len(c.DNS)+len(c.Search) > 0 {
 		m["nameservers"] = map[string][]string{"addresses": orNone(c.DNS), "search": orNone(c.Search)}

@@ -22,24 +22,25 @@ func (im *image) netplan() error {
 // networkd writes systemd.network(5) files whose names sort before an image's
 // own catch-all.
 func (im *image) networkd() error {
-	for i, n := range im.config.NICs {
-		name := nicName(i)
+	for _, p := range ports(im.config.NICs) {
 		var b strings.Builder
-		fmt.Fprintf(&b, "[Match]\nPermanentMACAddress=%s\n", lower(n.MAC))
-		if n.MTU > 0 {
-			fmt.Fprintf(&b, "\n[Link]\nMTUBytes=%d\n", n.MTU)
+		fmt.Fprintf(&b, "[Match]\nPermanentMACAddress=%s\n", p.mac)
+		if p.mtu > 0 {
+			fmt.Fprintf(&b, "\n[Link]\nMTUBytes=%d\n", p.mtu)
 		}
 		b.WriteString("\n[Network]\n")
-		if n.VLAN == 0 {
-			networkdAddresses(&b, n, im.config)
-		} else {
-			tagged := fmt.Sprintf("%s.%d", name, n.VLAN)
-			fmt.Fprintf(&b, "VLAN=%s\nLinkLocalAddressing=no\n", tagged)
-			if err := im.networkdVLAN(tagged, n); err != nil {
+		for _, n := range p.tagged {
+			fmt.Fprintf(&b, "VLAN=%s\n", p.vlanName(n))
+			if err := im.networkdVLAN(p.vlanName(n), n); err != nil {
 				return err
 			}
 		}
-		if err := im.write("etc/systemd/network/05-gantry-"+name+".network", b.String(), 0o644); err != nil {
+		if p.untagged != nil {
+			networkdAddresses(&b, *p.untagged, im.config)
+		} else {
+			b.WriteString("LinkLocalAddressing=no\n")
+		}
+		if err := im.write("etc/systemd/network/05-gantry-"+p.name+".network", b.String(), 0o644); err != nil {
 			return err
 		}
 	}
@@ -70,8 +71,10 @@ func networkdAddresses(b *strings.Builder, n job.NIC, c job.Config) {
 	if len(c.Search) > 0 {
 		fmt.Fprintf(b, "Domains=%s\n", strings.Join(c.Search, " "))
 	}
-	if n.Gateway != "" {
-		fmt.Fprintf(b, "\n[Route]\nGateway=%s\nGatewayOnLink=yes\n", n.Gateway)
+	for _, six := range []bool{false, true} {
+		if via := n.Router(six); via != "" {
+			fmt.Fprintf(b, "\n[Route]\nGateway=%s\nGatewayOnLink=yes\n", via)
+		}
 	}
 }
 
@@ -83,22 +86,21 @@ func (im *image) ifupdown() error {
 	}
 	var b, mactab strings.Builder
 	b.WriteString("auto lo\niface lo inet loopback\n")
-	for i, n := range im.config.NICs {
-		name := nicName(i)
-		fmt.Fprintf(&mactab, "%s %s\n", name, lower(n.MAC))
-		link := fmt.Sprintf("[Match]\nPermanentMACAddress=%s\n\n[Link]\nName=%s\n", lower(n.MAC), name)
+	for _, p := range ports(im.config.NICs) {
+		fmt.Fprintf(&mactab, "%s %s\n", p.name, p.mac)
+		link := fmt.Sprintf("[Match]\nPermanentMACAddress=%s\n\n[Link]\nName=%s\n", p.mac, p.name)
 		if im.Exists("lib/systemd/systemd-udevd") || im.Exists("usr/bin/udevadm") || im.Exists("bin/udevadm") {
-			if err := im.write("etc/systemd/network/05-gantry-"+name+".link", link, 0o644); err != nil {
+			if err := im.write("etc/systemd/network/05-gantry-"+p.name+".link", link, 0o644); err != nil {
 				return err
 			}
 		}
-		if n.VLAN > 0 {
-			fmt.Fprintf(&b, "\nauto %s\niface %s inet manual\n%s", name, name, mtuLine(n))
-			parent := name
-			name = fmt.Sprintf("%s.%d", name, n.VLAN)
-			stanzas(&b, name, n, im.config, "\tvlan-raw-device "+parent+"\n")
+		if p.untagged != nil {
+			stanzas(&b, p.name, *p.untagged, im.config, mtuLine(p.mtu))
 		} else {
-			stanzas(&b, name, n, im.config, mtuLine(n))
+			fmt.Fprintf(&b, "\nauto %s\niface %s inet manual\n%s", p.name, p.name, mtuLine(p.mtu))
+		}
+		for _, n := range p.tagged {
+			stanzas(&b, p.vlanName(n), n, im.config, vlanLines(p.name, p.vlanName(n), n.VLAN))
 		}
 	}
 	if err := im.write("etc/mactab", mactab.String(), 0o644); err != nil {
@@ -124,11 +126,17 @@ func (im *image) ifupdownFolders() error {
 	return im.Symlink("/run", "var/run", rootUser)
 }
 
-func mtuLine(n job.NIC) string {
-	if n.MTU == 0 {
+func mtuLine(mtu int) string {
+	if mtu == 0 {
 		return ""
 	}
-	return fmt.Sprintf("\tmtu %d\n", n.MTU)
+	return fmt.Sprintf("\tmtu %d\n", mtu)
+}
+
+// vlanLines make a tagged interface: the first is Debian's ifup's, which busybox'
+// does not know, so that the interface is made by hand if it is not there.
+func vlanLines(parent, name string, id int) string {
+	return fmt.Sprintf("\tvlan-raw-device %s\n\tpre-up ip link show dev %s >/dev/null 2>&1 || ip link add link %s name %s type vlan id %d\n", parent, name, parent, name, id)
 }
 
 // stanzas writes one "iface" for each address: the first of each family has the
@@ -142,7 +150,7 @@ func stanzas(b *strings.Builder, name string, n job.NIC, c job.Config, extra str
 	if !n.DHCP && len(n.Addresses) == 0 {
 		fmt.Fprintf(b, "iface %s inet manual\n%s", name, extra)
 	}
-	gateway := n.Gateway
+	gateway := map[bool]string{false: n.Router(false), true: n.Router(true)}
 	for _, a := range n.Addresses {
 		p := netip.MustParsePrefix(a) // Validate saw it
 		family := "inet"
@@ -150,9 +158,9 @@ func stanzas(b *strings.Builder, name string, n job.NIC, c job.Config, extra str
 			family = "inet6"
 		}
 		fmt.Fprintf(b, "iface %s %s static\n\taddress %s\n\tnetmask %s\n%s", name, family, p.Addr(), netmask(p), extra)
-		if gateway != "" && strings.Contains(gateway, ":") == p.Addr().Is6() {
-			fmt.Fprintf(b, "\tgateway %s\n", gateway)
-			gateway = ""
+		if via := gateway[p.Addr().Is6()]; via != "" {
+			fmt.Fprintf(b, "\tgateway %s\n", via)
+			gateway[p.Addr().Is6()] = ""
 		}
 		if extra != "" || len(n.Addresses) == 1 {
 			dnsLines(b, c)
@@ -184,64 +192,87 @@ func netmask(p netip.Prefix) string {
 
 // networkManager writes keyfiles (nm-settings-keyfile(5)).
 func (im *image) networkManager() error {
-	for i, n := range im.config.NICs {
-		name, kind := nicName(i), "ethernet"
-		var b strings.Builder
-		if n.VLAN > 0 {
-			kind = "vlan"
+	for _, p := range ports(im.config.NICs) {
+		if p.untagged != nil {
+			if err := im.keyfile(p, p.name, *p.untagged); err != nil {
+				return err
+			}
 		}
-		fmt.Fprintf(&b, "[connection]\nid=gantry-%s\ntype=%s\nautoconnect-priority=100\n", name, kind)
-		if n.VLAN > 0 {
-			fmt.Fprintf(&b, "interface-name=%s.%d\n\n[vlan]\nid=%d\nflags=1\n", name, n.VLAN, n.VLAN)
-		}
-		fmt.Fprintf(&b, "\n[ethernet]\nmac-address=%s\n", strings.ToUpper(n.MAC))
-		if n.MTU > 0 {
-			fmt.Fprintf(&b, "mtu=%d\n", n.MTU)
-		}
-		keyfileAddresses(&b, n, im.config)
-		if err := im.write("etc/NetworkManager/system-connections/gantry-"+name+".nmconnection", b.String(), 0o600); err != nil {
-			return err
+		for _, n := range p.tagged {
+			if err := im.keyfile(p, p.vlanName(n), n); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func keyfileAddresses(b *strings.Builder, n job.NIC, c job.Config) {
+func (im *image) keyfile(p port, name string, n job.NIC) error {
+	kind := "ethernet"
+	if n.VLAN > 0 {
+		kind = "vlan"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "[connection]\nid=gantry-%s\ntype=%s\nautoconnect-priority=100\n", name, kind)
+	if n.VLAN > 0 {
+		fmt.Fprintf(&b, "interface-name=%s\n\n[vlan]\nid=%d\nflags=1\n", name, n.VLAN)
+	}
+	fmt.Fprintf(&b, "\n[ethernet]\nmac-address=%s\n", strings.ToUpper(p.mac))
+	if n.MTU > 0 {
+		fmt.Fprintf(&b, "mtu=%d\n", n.MTU)
+	}
+	search := im.config.Search
 	for _, six := range []bool{false, true} {
-		section, method := "ipv4", "disabled"
-		if six {
-			section, method = "ipv6", "link-local"
-		}
-		var addrs []string
-		for _, a := range n.Addresses {
-			if strings.Contains(a, ":") == six {
-				addrs = append(addrs, a)
-			}
-		}
-		if len(addrs) > 0 {
-			method = "manual"
-		}
-		if n.DHCP && !six {
-			method = "auto"
-		}
-		fmt.Fprintf(b, "\n[%s]\nmethod=%s\n", section, method)
-		for i, a := range addrs {
-			fmt.Fprintf(b, "address%d=%s\n", i+1, a)
-		}
-		if n.Gateway != "" && strings.Contains(n.Gateway, ":") == six {
-			fmt.Fprintf(b, "gateway=%s\n", n.Gateway)
-		}
-		var dns []string
-		for _, d := range c.DNS {
-			if strings.Contains(d, ":") == six {
-				dns = append(dns, d)
-			}
-		}
-		if len(dns) > 0 {
-			fmt.Fprintf(b, "dns=%s;\n", strings.Join(dns, ";"))
-		}
-		if len(c.Search) > 0 && !six {
-			fmt.Fprintf(b, "dns-search=%s;\n", strings.Join(c.Search, ";"))
+		if keyfileFamily(&b, n, im.config.DNS, search, six) {
+			search = nil
 		}
 	}
+	return im.write("etc/NetworkManager/system-connections/gantry-"+name+".nmconnection", b.String(), 0o600)
+}
+
+// keyfileFamily writes the section of IPv4 or IPv6. It reports whether it could
+// say what names are looked up with: NetworkManager refuses a profile that says
+// so where no address is configured (nm-setting-ip4-config.c,
+// nm-setting-ip6-config.c, verify).
+func keyfileFamily(b *strings.Builder, n job.NIC, dns, search []string, six bool) bool {
+	section, method := "ipv4", "disabled"
+	if six {
+		section, method = "ipv6", "link-local"
+	}
+	addrs := ofFamily(n.Addresses, six)
+	configured := len(addrs) > 0
+	if configured {
+		method = "manual"
+	}
+	if n.DHCP && !six {
+		method, configured = "auto", true
+	}
+	fmt.Fprintf(b, "\n[%s]\nmethod=%s\n", section, method)
+	for i, a := range addrs {
+		fmt.Fprintf(b, "address%d=%s\n", i+1, a)
+	}
+	if !configured {
+		return false
+	}
+	if via := n.Router(six); via != "" {
+		fmt.Fprintf(b, "gateway=%s\n", via)
+	}
+	if d := ofFamily(dns, six); len(d) > 0 {
+		fmt.Fprintf(b, "dns=%s;\n", strings.Join(d, ";"))
+	}
+	if len(search) > 0 {
+		fmt.Fprintf(b, "dns-search=%s;\n", strings.Join(search, ";"))
+	}
+	return true
+}
+
+// ofFamily are the addresses of IPv6, or those of IPv4.
+func ofFamily(addrs []string, six bool) []string {
+	var out []string
+	for _, a := range addrs {
+		if strings.Contains(a, ":") == six {
+			out = append(out, a)
+		}
+	}
+	return out
 }

@@ -88,6 +88,15 @@ func (d *Dir) ReadFile(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, MaxFile))
 }
 
+// OpenFile opens a file for reading, following links.
+func (d *Dir) OpenFile(name string) (*os.File, error) {
+	fd, err := d.open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // Stat says what a path is, following links.
 func (d *Dir) Stat(name string) (unix.Stat_t, error) {
 	var st unix.Stat_t

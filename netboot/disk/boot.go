@@ -24,13 +24,22 @@ func (m *Made) InstallBoot(ctx context.Context, dir, firmware string) (err error
 			err = &job.Problem{Code: "bootloader", Detail: err.Error()}
 		}
 	}()
+	if err := m.suits(dir); err != nil {
+		return err
+	}
 	undo, err := bindKernel(dir)
 	defer undo()
 	if err != nil {
 		return err
 	}
-	if len(m.Arrays) > 0 || m.LVM {
-		if err := optional(ctx, dir, "update-initramfs", "-u", "-k", "all"); err != nil {
+	if err := m.nameByUUID(); err != nil {
+		return err
+	}
+	if err := m.initramfs(ctx, dir); err != nil {
+		return err
+	}
+	if firmware == "uefi" {
+		if err := keepNetworkFirst(ctx, dir); err != nil {
 			return err
 		}
 	}
@@ -43,6 +52,93 @@ func (m *Made) InstallBoot(ctx context.Context, dir, firmware string) (err error
 		return chroot(ctx, dir, "update-grub")
 	}
 	return chroot(ctx, dir, "grub2-mkconfig", "-o", "/boot/grub2/grub.cfg")
+}
+
+// suits refuses an image that lacks what the layout needs to start: it would be
+// found only when the server does not come up.
+func (m *Made) suits(dir string) error {
+	need := func(what, name string) error {
+		if has(dir, name) {
+			return nil
+		}
+		return fmt.Errorf("the layout has %s and the image has no %s: take an image that has it, or a layout without", what, name)
+	}
+	if len(m.Arrays) > 0 {
+		if err := need("RAID1", "mdadm"); err != nil {
+			return err
+		}
+	}
+	if m.LVM {
+		if err := need("LVM", "lvm"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byUUID is where udev(7) would make the links that GRUB's scripts look for.
+const byUUID = "/dev/disk/by-uuid"
+
+// nameByUUID makes udev's links, as nobody runs udev here. Without a link
+// grub-mkconfig puts the device's name of the moment on the kernel's command
+// line: /dev/sda3, which may be another disk at the next start, or /dev/md4,
+// which the server's own udev names otherwise.
+func (m *Made) nameByUUID() error {
+	if err := os.MkdirAll(byUUID, 0o755); err != nil {
+		return err
+	}
+	for _, v := range m.Volumes {
+		link := filepath.Join(byUUID, v.UUID)
+		if err := os.Remove(link); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		if err := os.Symlink(v.Device, link); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// initramfs makes the image's initial file system anew if it must know of
+// arrays or volumes.
+func (m *Made) initramfs(ctx context.Context, dir string) error {
+	switch {
+	case len(m.Arrays) == 0 && !m.LVM:
+		return nil
+	case has(dir, "update-initramfs"):
+		return chroot(ctx, dir, "update-initramfs", "-u", "-k", "all")
+	case has(dir, "dracut"):
+		return chroot(ctx, dir, "dracut", "--force", "--regenerate-all")
+	}
+	return fmt.Errorf("the layout has RAID1 or LVM and the image has neither update-initramfs nor dracut to start from it")
+}
+
+// Mdadm is what the layout's arrays add to the image's mdadm.conf(5), empty
+// without arrays.
+func (m *Made) Mdadm() string {
+	if len(m.Arrays) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("# Made by Gantry.\n")
+	for _, a := range m.Arrays {
+		fmt.Fprintf(&b, "ARRAY /dev/md/%s metadata=1.2 UUID=%s\n", a.Name, a.UUID)
+	}
+	return b.String()
+}
+
+// keepNetworkFirst tells Debian's grub-efi, which runs grub-install by itself at
+// each upgrade, what is so here: no entry of its own at the head of the firmware's
+// boot order, or the machine would not come back to the network to be released;
+// and the new core on the removable path too, which is the one that starts.
+func keepNetworkFirst(ctx context.Context, dir string) error {
+	if !has(dir, "debconf-set-selections") {
+		return nil
+	}
+	const answers = `grub-efi-amd64 grub2/update_nvram boolean false
+grub-efi-amd64 grub2/force_efi_extra_removable boolean true
+`
+	return chroot(ctx, dir, "sh", "-c", "printf '%s' '"+answers+"' | debconf-set-selections")
 }
 
 func (m *Made) grubInstall(ctx context.Context, dir, firmware string, i int, disk string) error {
@@ -124,14 +220,6 @@ func has(dir, name string) bool {
 	return false
 }
 
-// optional runs a program that not every image has.
-func optional(ctx context.Context, dir, name string, args ...string) error {
-	if !has(dir, name) {
-		return nil
-	}
-	return chroot(ctx, dir, name, args...)
-}
-
 const lastOutput = 600
 
 // chroot runs one of the image's programs in the image.
@@ -144,7 +232,9 @@ func chroot(ctx context.Context, dir, name string, args ...string) error {
 		cmd := exec.CommandContext(ctx, "/"+s+"/"+name, args...)
 		cmd.SysProcAttr = &unix.SysProcAttr{Chroot: dir}
 		cmd.Dir = "/"
-		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root", "DEBIAN_FRONTEND=noninteractive"}
+		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root", "DEBIAN_FRONTEND=noninteractive",
+			// There is no udev here whose notice device-mapper could wait for.
+			"DM_DISABLE_UDEV=1", "LVM_SUPPRESS_FD_WARNINGS=1"}
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t := strings.TrimSpace(string(out))

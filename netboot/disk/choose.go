@@ -24,11 +24,28 @@ func Choose(disks []job.Disk, hint job.DiskHint, need int64) (job.Disk, error) {
 	return all[0], nil
 }
 
+// ChooseFor is Choose among the disks with sectors of the image's size; any will
+// do if that is 0. On a disk with others nobody would find the image's partitions.
+// The error is also of code "disk-sector-size".
+func ChooseFor(disks []job.Disk, hint job.DiskHint, need int64, sector int) (job.Disk, error) {
+	same := slices.DeleteFunc(slices.Clone(disks), func(d job.Disk) bool { return sector != 0 && d.SectorSize != 0 && d.SectorSize != sector })
+	d, err := Choose(same, hint, need)
+	if err == nil || len(same) == len(disks) {
+		return d, err
+	}
+	other, oerr := Choose(disks, hint, need)
+	if oerr != nil {
+		return d, oerr
+	}
+	return d, &job.Problem{Code: "disk-sector-size", Detail: fmt.Sprintf(
+		"the image is made for sectors of %d bytes and %s has %d: take an image for those, or another disk, or format this one to sectors of %d", sector, other.Path, other.SectorSize, sector)}
+}
+
 // Candidates are the disks that Choose would take, the best first, at least one.
 func Candidates(disks []job.Disk, hint job.DiskHint, need int64) ([]job.Disk, error) {
 	var fit []job.Disk
 	for _, d := range disks {
-		if Matches(d, hint) {
+		if hint.Matches(d) {
 			fit = append(fit, d)
 		}
 	}
@@ -44,24 +61,6 @@ func Candidates(disks []job.Disk, hint job.DiskHint, need int64) ([]job.Disk, er
 		return cmp.Or(cmp.Compare(a.Bytes, b.Bytes), cmp.Compare(len(a.Path), len(b.Path)), cmp.Compare(a.Path, b.Path))
 	})
 	return large, nil
-}
-
-// Matches says that a disk has all that the hint sets, but for its size.
-func Matches(d job.Disk, h job.DiskHint) bool {
-	named := h.Serial != "" || h.WWN != "" || h.Path != ""
-	switch {
-	case d.Removable && !named:
-		return false
-	case h.Serial != "" && h.Serial != d.Serial:
-		return false
-	case h.WWN != "" && !strings.EqualFold(h.WWN, d.WWN):
-		return false
-	case h.Path != "" && h.Path != d.Path:
-		return false
-	case h.Rotational != nil && *h.Rotational != d.Rotational:
-		return false
-	}
-	return true
 }
 
 func describe(disks []job.Disk) string {

@@ -49,6 +49,36 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// An image goes to a disk with sectors of the size that it was made for.
+func TestChooseFor(t *testing.T) {
+	disks := []job.Disk{{Path: "/dev/nvme0n1", Bytes: 50, SectorSize: 4096}, {Path: "/dev/sda", Bytes: 100, SectorSize: 512}}
+	for _, c := range []struct {
+		name   string
+		disks  []job.Disk
+		hint   job.DiskHint
+		sector int
+		want   string
+	}{
+		{"512", disks, job.DiskHint{}, 512, "/dev/sda"},
+		{"4096", disks, job.DiskHint{}, 4096, "/dev/nvme0n1"},
+		{"any", disks, job.DiskHint{}, 0, "/dev/nvme0n1"},
+		{"only the other", disks[:1], job.DiskHint{}, 512, "disk-sector-size"},
+		{"asked for the other", disks, job.DiskHint{Path: "/dev/nvme0n1"}, 512, "disk-sector-size"},
+		{"no such disk", disks, job.DiskHint{Path: "/dev/sdx"}, 512, "disk-not-found"},
+		{"too small either way", disks[:1], job.DiskHint{MinBytes: 99}, 512, "disk-too-small"},
+	} {
+		d, err := ChooseFor(c.disks, c.hint, 40, c.sector)
+		got := d.Path
+		var p *job.Problem
+		if errors.As(err, &p) {
+			got = p.Code
+		}
+		if got != c.want {
+			t.Errorf("%s: %s (%v), want %s", c.name, got, err, c.want)
+		}
+	}
+}
+
 var testLayout = job.Layout{RAID1: true, Partitions: []job.Partition{
 	{Name: "grub", Size: mib, Use: "bios"}, {Name: "efi", Size: 64 * mib, Use: "esp"}, {Name: "boot", Size: 100 * mib, Use: "data", FS: "ext4", Mount: "/boot"},
 	{Name: "pv", Use: "lvm", Volumes: []job.Partition{{Name: "root", Size: 200 * mib, Use: "root"}, {Name: "var", Use: "data", FS: "xfs", Mount: "/var"}}},
@@ -79,7 +109,7 @@ func TestTableFillsTheDisk(t *testing.T) {
 }
 
 func TestValidateLayout(t *testing.T) {
-	if err := ValidateLayout(&testLayout); err != nil {
+	if err := testLayout.Validate(); err != nil {
 		t.Error(err)
 	}
 	root := job.Partition{Name: "r", Use: "root"}
@@ -91,7 +121,7 @@ func TestValidateLayout(t *testing.T) {
 		"nested":          {root, {Name: "p", Size: mib, Use: "lvm", Volumes: []job.Partition{{Name: "e", Use: "esp"}}}},
 		"fstab injection": {root, {Name: "d", Size: mib, Use: "data", FS: "ext4", Mount: "/d\nx"}},
 	} {
-		if ValidateLayout(&job.Layout{Partitions: ps}) == nil {
+		if (&job.Layout{Partitions: ps}).Validate() == nil {
 			t.Errorf("%s was accepted", name)
 		}
 	}
@@ -125,7 +155,7 @@ func TestUntarStaysInside(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		_ = Untar(t.Context(), &b, filepath.Join(base, "root"), nil)
+		_, _ = Untar(t.Context(), &b, filepath.Join(base, "root"), nil)
 		if es, _ := os.ReadDir(outside); len(es) != 0 {
 			t.Fatalf("%+v reached %v", hs, es)
 		}
@@ -154,8 +184,12 @@ func TestUntarKeepsWhatIsInTheTar(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := Untar(t.Context(), &b, dir, nil); err != nil {
+	files, err := Untar(t.Context(), &b, dir, nil)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if err := files.Verify(t.Context(), nil); err != nil || files.Bytes != 5 {
+		t.Errorf("%d bytes, %v", files.Bytes, err)
 	}
 	st, err := os.Stat(filepath.Join(dir, "d/h"))
 	if err != nil || st.Mode().Perm() != 0o711 || st.Mode()&os.ModeSetuid == 0 || !st.ModTime().Equal(when) || st.Size() != 5 {
@@ -171,7 +205,7 @@ func TestUntarKeepsWhatIsInTheTar(t *testing.T) {
 
 func TestFstab(t *testing.T) {
 	m := Made{Volumes: []Volume{{FS: "vfat", Mount: "/boot/efi", UUID: "AAAA-BBBB", Use: "esp"}, {FS: "vfat", Mount: "/boot/efi", UUID: "CCCC-DDDD", Use: "esp"}, {FS: "ext4", Mount: "/", UUID: "r"}, {FS: "swap", UUID: "s"}}}
-	want := "# Made by Gantry.\nUUID=AAAA-BBBB /boot/efi vfat umask=0077 0 2\nUUID=r / ext4 defaults 0 1\nUUID=s none swap sw 0 0\n"
+	want := "# Made by Gantry.\nUUID=AAAA-BBBB /boot/efi vfat umask=0077,nofail,x-systemd.device-timeout=10s 0 2\nUUID=r / ext4 defaults 0 1\nUUID=s none swap sw 0 0\n"
 	if got := m.Fstab(); got != want {
 		t.Errorf("got:\n%s", strings.ReplaceAll(got, "\n", "|\n"))
 	}

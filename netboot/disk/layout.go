@@ -2,10 +2,7 @@ package disk
 
 import (
 	"fmt"
-	"path"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/gantry-pod/gantry/netboot/disk/gpt"
 	"github.com/gantry-pod/gantry/netboot/job"
@@ -13,111 +10,22 @@ import (
 
 const mib = 1 << 20
 
-// ValidateLayout refuses a layout that cannot be made or would not boot: sizes
-// that are no multiples of 1 MiB, two partitions that take the rest, no root,
-// unknown uses and file systems, mount points that are not absolute or double.
-func ValidateLayout(l *job.Layout) error {
-	if len(l.Partitions) == 0 || len(l.Partitions) > 120 {
-		return fmt.Errorf("a layout of %d partitions; 1 to 120 are possible", len(l.Partitions))
+// Bootable refuses a layout that GRUB cannot start from under the machine's
+// firmware, "bios" or "uefi", or that needs two volume groups.
+func Bootable(l *job.Layout, firmware string) error {
+	uses := map[string]int{}
+	for _, p := range l.Partitions {
+		uses[p.Use]++
 	}
-	v := validator{mounts: map[string]string{}, names: map[string]bool{}}
-	if err := v.list(l.Partitions, false); err != nil {
-		return err
-	}
-	if v.mounts["/"] == "" {
-		return fmt.Errorf("the layout has no partition or volume that is mounted on /")
+	switch {
+	case firmware == "uefi" && uses["esp"] == 0:
+		return fmt.Errorf("this machine starts by UEFI and no partition is of use \"esp\": add one of 64 MiB or more")
+	case firmware == "bios" && uses["bios"] == 0:
+		return fmt.Errorf("this machine starts by BIOS and no partition is of use \"bios\": add one of 1 MiB")
+	case uses["lvm"] > 1:
+		return fmt.Errorf("%d partitions are of use \"lvm\": there is one volume group, so one partition", uses["lvm"])
 	}
 	return nil
-}
-
-type validator struct {
-	mounts map[string]string
-	names  map[string]bool
-}
-
-func (v *validator) list(ps []job.Partition, inLVM bool) error {
-	rest := ""
-	for _, p := range ps {
-		if p.Size == 0 && rest != "" {
-			return fmt.Errorf("both %s and %s take the rest", rest, p.Name)
-		}
-		if p.Size == 0 {
-			rest = p.Name
-		}
-		if err := v.one(p, inLVM); err != nil {
-			return fmt.Errorf("partition %q: %w", p.Name, err)
-		}
-	}
-	return nil
-}
-
-func (v *validator) one(p job.Partition, inLVM bool) error {
-	switch {
-	case !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,35}$`).MatchString(p.Name):
-		return fmt.Errorf("its name is not 1 to 36 letters, digits, _ . -")
-	case v.names[p.Name]:
-		return fmt.Errorf("there are two of this name")
-	case p.Size < 0 || p.Size%mib != 0:
-		return fmt.Errorf("its size %d is no multiple of 1 MiB", p.Size)
-	case inLVM && (p.Use == "bios" || p.Use == "esp" || p.Use == "lvm"):
-		return fmt.Errorf("a volume cannot be used as %q", p.Use)
-	}
-	v.names[p.Name] = true
-	fs, ok := map[string][]string{"bios": {""}, "esp": {"vfat"}, "root": {"ext4", "xfs"}, "swap": {"swap"}, "lvm": {""}, "data": {"ext4", "xfs", "vfat"}}[p.Use]
-	if !ok || !slices.Contains(fs, fileSystem(p)) {
-		return fmt.Errorf("use %q with file system %q", p.Use, p.FS)
-	}
-	if p.Use == "lvm" {
-		return v.list(p.Volumes, true)
-	}
-	return v.mount(p)
-}
-
-func (v *validator) mount(p job.Partition) error {
-	m := mountPoint(p)
-	if m == "" {
-		if p.Use == "data" {
-			return fmt.Errorf("a data partition needs a mount point")
-		}
-		return nil
-	}
-	if !path.IsAbs(m) || path.Clean(m) != m || strings.ContainsAny(m, " \t\n\\#") {
-		return fmt.Errorf("mount point %q is not a clean absolute path", m)
-	}
-	if o := v.mounts[m]; o != "" {
-		return fmt.Errorf("%s is mounted on %s too", o, m)
-	}
-	v.mounts[m] = p.Name
-	return nil
-}
-
-// fileSystem is what the use implies where none is given.
-func fileSystem(p job.Partition) string {
-	switch {
-	case p.FS != "":
-		return p.FS
-	case p.Use == "esp":
-		return "vfat"
-	case p.Use == "swap":
-		return "swap"
-	case p.Use == "root":
-		return "ext4"
-	}
-	return ""
-}
-
-func mountPoint(p job.Partition) string {
-	switch {
-	case p.Use == "swap" || p.Use == "bios":
-		return ""
-	case p.Mount != "":
-		return p.Mount
-	case p.Use == "root":
-		return "/"
-	case p.Use == "esp":
-		return "/boot/efi"
-	}
-	return ""
 }
 
 // types of partitions by use; with RAID1, all but the boot loader's are RAID.
@@ -137,19 +45,6 @@ func partitionType(p job.Partition, raid bool) string {
 		return gpt.TypeRoot
 	}
 	return gpt.TypeLinux
-}
-
-// Need is the least disk size in bytes for a layout; a partition that takes the
-// rest counts with least.
-func Need(l *job.Layout, least int64) int64 {
-	sum := int64(2 * mib) // tables and alignment
-	for _, p := range l.Partitions {
-		if p.Size == 0 {
-			sum += least
-		}
-		sum += p.Size
-	}
-	return sum
 }
 
 // Table makes the layout's partition table for a disk of size bytes with sectors

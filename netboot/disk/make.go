@@ -32,10 +32,18 @@ type Volume struct {
 type Made struct {
 	Disks   []string
 	Volumes []Volume
-	// Arrays are the md devices, and LVM says that there are logical volumes: the
+	// Arrays are the md arrays, and LVM says that there are logical volumes: the
 	// system's initramfs must know of them.
-	Arrays []string
+	Arrays []Array
 	LVM    bool
+}
+
+// Array is an md array that was made.
+type Array struct {
+	// Device is its path here. The system that starts from it may give it another.
+	Device, Name string
+	// UUID as mdadm writes it, four groups of eight digits.
+	UUID string
 }
 
 // VolumeGroup is the name of the volume group that a layout's volumes are in.
@@ -73,21 +81,28 @@ func partition(ctx context.Context, disk string, l *job.Layout) error {
 		return err
 	}
 	zero := make([]byte, mib)
-	for _, p := range t.Partitions {
-		if p.Type == (gpt.GUID{}) {
-			continue
-		}
-		// Superblocks are in the first and last MiB (md 0.90 and 1.0 at the end).
-		for _, off := range []int64{int64(p.First) * int64(d.sector), int64(p.Last+1)*int64(d.sector) - mib} {
-			if _, err := d.WriteAt(zero, off); err != nil {
-				return &job.Problem{Code: "disk-io", Detail: fmt.Sprintf("clear %s at byte %d: %v", disk, off, err), Retry: true}
-			}
+	for _, off := range signatures(t, d.size, int64(d.sector)) {
+		if _, err := d.WriteAt(zero, off); err != nil {
+			return &job.Problem{Code: "disk-io", Detail: fmt.Sprintf("clear %s at byte %d: %v", disk, off, err), Retry: true}
 		}
 	}
 	if err := t.Write(d, d.size); err != nil {
 		return &job.Problem{Code: "disk-io", Detail: fmt.Sprintf("%s: %v", disk, err), Retry: true}
 	}
 	return Reread(ctx, disk)
+}
+
+// signatures are the offsets of the MiBs that old superblocks are in: the first
+// and the last (md 0.90 and 1.0 at the end) of the whole disk, which a system
+// would believe besides the table, and of each partition.
+func signatures(t *gpt.Table, size, sector int64) []int64 {
+	out := []int64{0, size - mib}
+	for _, p := range t.Partitions {
+		if p.Type != (gpt.GUID{}) {
+			out = append(out, int64(p.First)*sector, int64(p.Last+1)*sector-mib)
+		}
+	}
+	return out
 }
 
 func (m *Made) one(ctx context.Context, number int, p job.Partition, raid bool, tools Runner) error {
@@ -117,18 +132,22 @@ func (m *Made) one(ctx context.Context, number int, p job.Partition, raid bool, 
 }
 
 func (m *Made) mirror(ctx context.Context, dev, name string, parts []string, tools Runner) error {
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	a := Array{Device: dev, Name: name, UUID: fmt.Sprintf("%x:%x:%x:%x", id[:4], id[4:8], id[8:12], id[12:])}
 	args := append([]string{"--create", dev, "--run", "--level=1", "--metadata=1.2", "--bitmap=internal", "--homehost=any", "--name=" + name,
-		fmt.Sprintf("--raid-devices=%d", len(parts))}, parts...)
+		"--uuid=" + a.UUID, fmt.Sprintf("--raid-devices=%d", len(parts))}, parts...)
 	if _, err := tools.Run(ctx, "mdadm", args...); err != nil {
 		return err
 	}
-	m.Arrays = append(m.Arrays, dev)
+	m.Arrays = append(m.Arrays, a)
 	return nil
 }
 
 func (m *Made) volumes(ctx context.Context, dev string, p job.Partition, tools Runner) error {
 	m.LVM = true
-	for _, args := range [][]string{{"pvcreate", "-ff", "-y", dev}, {"vgcreate", "-y", VolumeGroup, dev}} {
+	// LVM sees this device only: another disk may have a volume group of this name.
+	for _, args := range [][]string{{"pvcreate", "--devices", dev, "-ff", "-y", dev}, {"vgcreate", "--devices", dev, "-y", VolumeGroup, dev}} {
 		if _, err := tools.Run(ctx, "lvm", args...); err != nil {
 			return err
 		}
@@ -141,7 +160,7 @@ func (m *Made) volumes(ctx context.Context, dev string, p job.Partition, tools R
 		if v.Size > 0 {
 			size = []string{"-L", fmt.Sprintf("%dm", v.Size/mib)}
 		}
-		args := append([]string{"lvcreate", "-y", "-W", "y", "-Z", "y", "-n", v.Name}, append(size, VolumeGroup)...)
+		args := append([]string{"lvcreate", "--devices", dev, "-y", "-W", "y", "-Z", "y", "-n", v.Name}, append(size, VolumeGroup)...)
 		if _, err := tools.Run(ctx, "lvm", args...); err != nil {
 			return err
 		}
@@ -154,7 +173,7 @@ func (m *Made) volumes(ctx context.Context, dev string, p job.Partition, tools R
 
 // format makes a file system with an identifier made here.
 func (m *Made) format(ctx context.Context, dev string, p job.Partition, tools Runner) error {
-	v := Volume{Device: dev, FS: fileSystem(p), Mount: mountPoint(p), Use: p.Use, UUID: strings.ToLower(gpt.NewGUID().String())}
+	v := Volume{Device: dev, FS: p.FileSystem(), Mount: p.MountPoint(), Use: p.Use, UUID: strings.ToLower(gpt.NewGUID().String())}
 	var err error
 	switch v.FS {
 	case "ext4":
@@ -228,7 +247,8 @@ func (m *Made) Mount(dir string) ([]*Mounted, error) {
 	return out, nil
 }
 
-// Fstab is the layout's fstab(5).
+// Fstab is the layout's fstab(5). A server does not wait for an ESP that is not
+// there: with RAID1 it may be gone with its disk, while the other carries on.
 func (m *Made) Fstab() string {
 	var b strings.Builder
 	b.WriteString("# Made by Gantry.\n")
@@ -244,7 +264,7 @@ func (m *Made) Fstab() string {
 		case v.Mount == "/":
 			pass = 1
 		case v.Use == "esp":
-			options = "umask=0077"
+			options = "umask=0077,nofail,x-systemd.device-timeout=10s"
 		}
 		done[v.Mount] = true
 		fmt.Fprintf(&b, "UUID=%s %s %s %s 0 %d\n", v.UUID, v.Mount, v.FS, options, pass)

@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-pod/gantry/netboot/confine"
@@ -17,42 +18,57 @@ import (
 
 // Untar unpacks a root file system below dir: files, folders, links, devices,
 // with owners, modes, times and extended attributes. No entry can reach outside
-// of dir, whatever its name and whatever links came before it. progress, if set,
-// is told the bytes of files unpacked.
-func Untar(ctx context.Context, r io.Reader, dir string, progress func(done int64)) error {
+// of dir, whatever its name and whatever links came before it. It returns what
+// the files must hold, for [Files.Verify]. progress, if set, is told the bytes of
+// files unpacked.
+func Untar(ctx context.Context, r io.Reader, dir string, progress func(done int64)) (*Files, error) {
 	root, err := confine.Open(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer root.Close()
 	t := tar.NewReader(r)
-	u := &untarrer{root: root}
+	u := &untarrer{root: root, files: &Files{dir: dir, byNode: map[node]int{}}}
 	for {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			return u.settle()
+			return u.files, u.settle()
 		}
 		if err != nil {
-			return fmt.Errorf("read the tar: %w", err)
+			return nil, fmt.Errorf("read the tar: %w", err)
 		}
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		if err := u.entry(h, t); err != nil {
-			return fmt.Errorf("unpack %s: %w", h.Name, err)
+			return nil, fmt.Errorf("unpack %s: %w", h.Name, err)
 		}
 		if progress != nil {
-			u.done += h.Size
-			progress(u.done)
+			progress(u.files.Bytes)
 		}
 	}
 }
 
 type untarrer struct {
-	root *confine.Dir
-	done int64
+	root  *confine.Dir
+	files *Files
 	// folders get their times last: what is put in them changes those.
 	folders []*tar.Header
+}
+
+// file writes one file and keeps its digest. A sparse one (GNU tar's -S) reads
+// as what it stands for.
+func (u *untarrer) file(h *tar.Header, r io.Reader, mode uint32, o confine.Owner) error {
+	sum := blake3.New()
+	if err := u.root.Create(h.Name, io.TeeReader(r, sum), mode, o); err != nil {
+		return err
+	}
+	st, err := u.root.Lstat(h.Name)
+	if err != nil {
+		return err
+	}
+	u.files.add(node{st.Dev, st.Ino}, content{h.Name, st.Size, [32]byte(sum.Sum(nil))})
+	return nil
 }
 
 var rootOwner = confine.Owner{}
@@ -76,8 +92,8 @@ func (u *untarrer) entry(h *tar.Header, r io.Reader) error {
 			return fs.ErrExist
 		}
 		return u.root.MkdirAll(h.Name, 0o755, rootOwner)
-	case tar.TypeReg:
-		err = u.root.Create(h.Name, r, mode, o)
+	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
+		err = u.file(h, r, mode, o)
 	case tar.TypeSymlink:
 		err = u.root.Symlink(h.Linkname, h.Name, o)
 	case tar.TypeLink:
@@ -90,7 +106,7 @@ func (u *untarrer) entry(h *tar.Header, r io.Reader) error {
 		err = u.root.Mknod(h.Name, unix.S_IFIFO|mode, 0, o)
 	case tar.TypeXGlobalHeader:
 		return nil
-	default:
+	default: // none of format.TarType's
 		return fmt.Errorf("an entry of type %q", h.Typeflag)
 	}
 	if err != nil {

@@ -13,16 +13,22 @@ import (
 // virtual are the kernel's names of block devices that no system is written to.
 var virtual = [...]string{"loop", "ram", "zram", "sr", "fd", "md", "dm-", "nbd", "mtdblock", "drbd", "zd", "rbd"}
 
-// Disks lists the block devices that a system could be written to, by name.
-// root is the file system's root with sys in it.
+// Disks lists the block devices that a system could be written to, by name. A
+// disk that is reached by two paths, as a SAS disk with two ports is, is one: its
+// first. root is the file system's root with sys in it.
 func Disks(root fs.FS) []job.Disk {
 	var out []job.Disk
+	seen := map[string]bool{}
 	for _, n := range names(root, "sys/block") {
-		if !isVirtual(n) {
-			if d := disk(root, n); d.Bytes > 0 {
-				out = append(out, d)
-			}
+		if isVirtual(n) {
+			continue
 		}
+		d := disk(root, n)
+		if d.Bytes == 0 || d.WWN != "" && seen[d.WWN] {
+			continue
+		}
+		seen[d.WWN] = true
+		out = append(out, d)
 	}
 	return out
 }

@@ -6,7 +6,7 @@
 // then on asks for one [Job] at a time, sends [Report]s while it works, and
 // asks again. The appliance decides everything; the agent decides nothing but
 // how. Nothing here has behaviour beyond validation, and the package imports
-// only the image format, so both sides can depend on it.
+// nothing of this module, so both sides can depend on it.
 //
 // Endpoints, all under the server URL, all with "Authorization: Bearer TOKEN":
 //
@@ -19,7 +19,10 @@
 package job
 
 import (
+	"strings"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // Version is the protocol's version; Hello carries it and the appliance refuses
@@ -154,6 +157,28 @@ type DiskHint struct {
 	Rotational *bool `json:"rotational,omitempty"`
 }
 
+// Named says that the hint names one disk, and not only what it must be like.
+func (h DiskHint) Named() bool { return h.Serial != "" || h.WWN != "" || h.Path != "" }
+
+// Matches says that a disk has all that the hint sets, but for its size. One that
+// a person may have plugged in, removable or on USB, is used only if the hint
+// names it: USB disks seldom say that they are removable.
+func (h DiskHint) Matches(d Disk) bool {
+	switch {
+	case (d.Removable || d.Transport == "usb") && !h.Named():
+		return false
+	case h.Serial != "" && h.Serial != d.Serial:
+		return false
+	case h.WWN != "" && !strings.EqualFold(h.WWN, d.WWN):
+		return false
+	case h.Path != "" && h.Path != d.Path:
+		return false
+	case h.Rotational != nil && *h.Rotational != d.Rotational:
+		return false
+	}
+	return true
+}
+
 // Layout is a GPT that the agent makes, with file systems, for a
 // root-file-system image.
 type Layout struct {
@@ -204,8 +229,10 @@ type NIC struct {
 	DHCP bool `json:"dhcp,omitempty"`
 	// Addresses are in CIDR form.
 	Addresses []string `json:"addresses,omitempty"`
-	// Gateway is the default router, if it is on this NIC.
-	Gateway string `json:"gateway,omitempty"`
+	// Gateway is the default router, if it is on this NIC, of either family;
+	// Gateway6 is IPv6's beside one of IPv4.
+	Gateway  string `json:"gateway,omitempty"`
+	Gateway6 string `json:"gateway6,omitempty"`
 	// VLAN makes a tagged interface of this ID over the NIC; 0 is untagged.
 	VLAN int `json:"vlan,omitempty"`
 	// MTU in bytes; 0 leaves the default.
@@ -225,12 +252,15 @@ type User struct {
 
 // WipeSpec says what to erase and how well.
 type WipeSpec struct {
-	// Disks to wipe; empty is every disk that is not removable.
+	// Disks to wipe; empty is every disk that is neither removable nor on USB.
 	Disks []DiskHint `json:"disks,omitempty"`
 	// Method is "best" (the best that the disk offers: NVMe sanitize or format,
 	// ATA secure erase, discard that reads back zero, else zeros over all of it)
 	// or "zero" (zeros over all of it).
 	Method string `json:"method"`
+	// Quick has "best" try a discard first, if the disk offers one, and believe it
+	// if a few samples read as zeros: for a disk that is about to be written.
+	Quick bool `json:"quick,omitempty"`
 }
 
 // RescueSpec starts a rescue system.
@@ -279,7 +309,7 @@ type Report struct {
 // Problem says what failed so that a person or a program can act.
 type Problem struct {
 	// Code is stable: "image-digest", "image-signature", "image-truncated",
-	// "image-arch", "image-firmware", "disk-too-small", "disk-not-found",
+	// "image-arch", "image-firmware", "disk-too-small", "disk-not-found", "disk-sector-size",
 	// "disk-io", "network", "wipe-unverified", "configure", "bootloader",
 	// "readback-mismatch", "deadline", "cancelled", "internal".
 	Code string `json:"code"`
@@ -335,6 +365,7 @@ type WipedDisk struct {
 	Path   string `json:"path"`
 	Model  string `json:"model,omitempty"`
 	Serial string `json:"serial,omitempty"`
+	WWN    string `json:"wwn,omitempty"`
 	Bytes  int64  `json:"bytes"`
 	// Method is what was done: "nvme-sanitize", "nvme-format", "ata-secure-erase",
 	// "discard", "zero".
@@ -349,6 +380,18 @@ type WipedDisk struct {
 type RescueReady struct {
 	Address  string   `json:"address"`
 	HostKeys []string `json:"host_keys"`
+}
+
+// String says where to log in, and by which host key that is known to be the
+// machine's own rescue system.
+func (r *RescueReady) String() string {
+	line := "rescue system at root@" + r.Address
+	for _, k := range r.HostKeys {
+		if key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k)); err == nil {
+			line += ", host key " + ssh.FingerprintSHA256(key)
+		}
+	}
+	return line
 }
 
 // Inventory is what the machine is made of.

@@ -39,9 +39,10 @@ type Config struct {
 // tailBytes of what the agent wrote last are kept for Tell.
 const tailBytes = 64 << 10
 
-// Run starts the agent and does not return, except with an error if restarting
+// Run starts the agent, obeys reboot(8) and poweroff(8), and does not return, except with an error if restarting
 // the machine failed too.
 func Run(ctx context.Context, c Config) error {
+	obey(ctx, c, Restart, PowerOff)
 	tail := &tail{max: tailBytes}
 	reason := supervise(c, io.MultiWriter(c.Console, tail))
 	c.Log.Error("the agent ended; the machine restarts", "reason", reason, "in", c.RebootAfter)

@@ -1,14 +1,17 @@
 package rescue
 
 import (
+	"bufio"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -73,7 +76,55 @@ func TestOnlyTheKeysLogInAndCommandsRun(t *testing.T) {
 			t.Errorf("pty %v: %q, %v", pty, out, err)
 		}
 	}
+	for _, pty := range []bool{false, true} {
+		pid := startAndDrop(t, func() (*ssh.Client, error) { return dial("root", mine) }, pty)
+		if !gone(t, pid) {
+			t.Errorf("pty %v: what a dropped connection started goes on", pty)
+		}
+	}
 	if _, err := New(nil, "/bin/sh", nil); err == nil {
 		t.Error("a server that nobody may log in to")
 	}
+}
+
+// startAndDrop starts a command that goes on, drops its connection, and returns
+// the command's process ID.
+func startAndDrop(t *testing.T, dial func() (*ssh.Client, error), pty bool) string {
+	t.Helper()
+	c, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ses, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pty {
+		if err := ses.RequestPty("xterm", 25, 80, ssh.TerminalModes{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := ses.StdoutPipe()
+	if err == nil {
+		err = ses.Start("echo $$; exec sleep 3600")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// gone waits until there is no such process.
+func gone(t *testing.T, pid string) bool {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+	}
+	return false
 }

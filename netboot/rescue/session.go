@@ -1,12 +1,14 @@
 package rescue
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -24,6 +26,9 @@ type windowChange struct{ Columns, Rows, Width, Height uint32 }
 
 type execRequest struct{ Command string }
 
+// hangUpWithin is how long a session's program has to end when its client is gone.
+const hangUpWithin = 10 * time.Second
+
 // session runs one shell or command.
 func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 	defer ch.Close()
@@ -34,6 +39,8 @@ func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		}
 	}()
 	started := false
+	ctx, hangUp := context.WithCancel(context.Background())
+	defer hangUp()
 	var wg sync.WaitGroup
 	for r := range reqs {
 		ok := false
@@ -58,23 +65,29 @@ func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 			ok = !started && (r.Type == "shell" || ssh.Unmarshal(r.Payload, &e) == nil)
 			if ok {
 				started = true
-				wg.Go(func() { s.run(ch, t, e.Command) })
+				wg.Go(func() { s.run(ctx, ch, t, e.Command) })
 			}
 		}
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
 		}
 	}
+	hangUp() // the channel is closed, or its connection is gone
 	wg.Wait()
 }
 
 // run runs the shell to its end and sends its exit status.
-func (s *Server) run(ch ssh.Channel, t *terminal, command string) {
+func (s *Server) run(ctx context.Context, ch ssh.Channel, t *terminal, command string) {
 	args := []string{"-l"}
 	if command != "" {
 		args = []string{"-c", command}
 	}
-	cmd := exec.Command(s.shell, args...)
+	cmd := exec.CommandContext(ctx, s.shell, args...)
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	// All that runs in the session hears that nobody is there any more, as at any
+	// terminal's end; who ignores it is killed after a while.
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGHUP) }
+	cmd.WaitDelay = hangUpWithin
 	cmd.Env = []string{"PATH=/bin:/sbin", "HOME=/root", "USER=root", "SHELL=" + s.shell}
 	cmd.Dir = "/"
 	var err error
@@ -147,7 +160,7 @@ func (t *terminal) resize(columns, rows uint32) {
 func (t *terminal) run(cmd *exec.Cmd, ch ssh.Channel) error {
 	cmd.Env = append(cmd.Env, "TERM="+t.term)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = t.slave, t.slave, t.slave
-	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
+	cmd.SysProcAttr.Setctty = true
 	if err := cmd.Start(); err != nil {
 		return err
 	}

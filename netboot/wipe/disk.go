@@ -174,21 +174,24 @@ func aligned() (buf []byte, free func(), err error) {
 
 // Reading back: all of a disk up to fullLimit; of a larger one the first and
 // last 64 MiB and samples blocks spread over it, one at random in each stretch.
+// A quick look is at the ends, where partition tables are, and at a little of
+// each of many blocks: 32 MiB.
 const (
 	fullLimit = 32 << 30
 	edge      = 16
 	samples   = 2048
+
+	quickEdge, quickSamples, quickBytes = 2, 60, 256 << 10
+	// quickFull is up to how many blocks a quick look is at all of a disk.
+	quickFull = 16
 )
 
 // errNotZero is for a block that still holds something.
 var errNotZero = errors.New("does not read as zeros")
 
 // verify reads back. verified is "" without an error if something was found.
-func (d *disk) verify(ctx context.Context) (verified string, err error) {
-	all, how := spans(d.size), "full"
-	if d.size > fullLimit {
-		all, how = sample(all), "sample"
-	}
+func (d *disk) verify(ctx context.Context, quick bool) (verified string, err error) {
+	all, how := toRead(d.size, quick)
 	zeros := make([]byte, block)
 	err = d.each(ctx, all, d.size, func(buf []byte, off int64) error {
 		if _, err := d.ReadAt(buf, off); err != nil {
@@ -206,8 +209,26 @@ func (d *disk) verify(ctx context.Context) (verified string, err error) {
 	return how, nil
 }
 
+// toRead is what is read back of a disk of that size, and what that is called.
+func toRead(size int64, quick bool) ([]span, string) {
+	all := spans(size)
+	switch {
+	case quick && len(all) > quickFull:
+		picked := sample(all, quickEdge, quickSamples)
+		for i := range picked[quickEdge : len(picked)-quickEdge] {
+			s := &picked[quickEdge+i]
+			s.off += rand.Int64N(int64(s.n)/quickBytes) * quickBytes
+			s.n = quickBytes
+		}
+		return picked, "sample"
+	case size > fullLimit:
+		return sample(all, edge, samples), "sample"
+	}
+	return all, "full"
+}
+
 // sample picks blocks so that no stretch is left out and none can be foreseen.
-func sample(all []span) []span {
+func sample(all []span, edge, samples int) []span {
 	out := append([]span(nil), all[:edge]...)
 	inner := all[edge : len(all)-edge]
 	for i := range samples {

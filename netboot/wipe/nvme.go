@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"time"
 	"unsafe"
 
@@ -39,6 +40,7 @@ const (
 
 	adminTimeout  = 10 * time.Second
 	formatTimeout = 30 * time.Minute
+	sanitizePoll  = 500 * time.Millisecond
 )
 
 type nvmeCommand struct {
@@ -82,6 +84,10 @@ func (d *disk) controller() (*nvme, error) {
 
 func (n *nvme) admin(c nvmeCommand, data []byte) error {
 	if len(data) > 0 {
+		// The kernel gets the address as a number, which keeps nothing in place.
+		var pin runtime.Pinner
+		pin.Pin(&data[0])
+		defer pin.Unpin()
 		c.addr, c.dataLen = uint64(uintptr(unsafe.Pointer(&data[0]))), uint32(len(data))
 	}
 	if c.timeoutMS == 0 {
@@ -120,6 +126,11 @@ func (d *disk) sanitize(ctx context.Context) (bool, error) {
 	if action == 0 || n.spaces != 1 {
 		return false, nil
 	}
+	// One that lost its power goes on by itself when that is back, and refuses
+	// all else until it has ended.
+	if err := d.awaitSanitize(ctx, n); err != nil {
+		d.log.Warn("an earlier sanitize operation", "err", err)
+	}
 	c := nvmeCommand{opcode: opSanitize, cdw10: action}
 	if action == actOverwrite {
 		c.cdw10 |= 1 << 4 // one pass, of the zero pattern in cdw11
@@ -143,8 +154,9 @@ func sanitizeAction(capabilities uint32) uint32 {
 	return 0
 }
 
-// awaitSanitize polls the Sanitize Status log page.
-func (d *disk) awaitSanitize(ctx context.Context, n *nvme) error {
+// awaitSanitize polls the Sanitize Status log page until no operation runs; the
+// error says that the last one failed.
+func (d *disk) awaitSanitize(ctx context.Context, n admin) error {
 	for {
 		b := make([]byte, 512)
 		const dwords = 512/4 - 1
@@ -163,9 +175,14 @@ func (d *disk) awaitSanitize(ctx context.Context, n *nvme) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(sanitizePoll):
 		}
 	}
+}
+
+// admin takes NVMe admin commands.
+type admin interface {
+	admin(c nvmeCommand, data []byte) error
 }
 
 // format is Format NVM with user data erase, in the format that the namespace

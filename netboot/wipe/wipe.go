@@ -30,7 +30,9 @@ type Request struct {
 	Disk job.Disk
 	// Method is job.WipeSpec's: "best" or "zero".
 	Method string
-	Tools  Runner
+	// Quick is job.WipeSpec's.
+	Quick bool
+	Tools Runner
 	// Progress, if set, is told bytes erased and then read back; total is twice
 	// the disk's size. It may be called by several goroutines.
 	Progress func(done, total int64)
@@ -42,13 +44,15 @@ type Request struct {
 type means struct {
 	name  string
 	erase func(d *disk, ctx context.Context) (ok bool, err error)
+	// quick has only a few samples read back.
+	quick bool
 }
 
 // Disk erases one disk and gives its certificate. The error is or wraps a
 // *job.Problem. A cancelled ctx ends it between two writes; an erasure that the
 // disk does by itself is waited for.
 func Disk(ctx context.Context, r Request) (job.WipedDisk, error) {
-	cert := job.WipedDisk{Path: r.Disk.Path, Model: r.Disk.Model, Serial: r.Disk.Serial, Bytes: r.Disk.Bytes, Began: time.Now().UTC()}
+	cert := job.WipedDisk{Path: r.Disk.Path, Model: r.Disk.Model, Serial: r.Disk.Serial, WWN: r.Disk.WWN, Bytes: r.Disk.Bytes, Began: time.Now().UTC()}
 	if err := Release(ctx, r.Disk.Path, r.Tools); err != nil {
 		return cert, &job.Problem{Code: "disk-io", Detail: err.Error(), Retry: true}
 	}
@@ -80,7 +84,7 @@ func Disk(ctx context.Context, r Request) (job.WipedDisk, error) {
 
 // ways are what to try, in order.
 func ways(r Request) ([]means, error) {
-	zero := means{Zero, (*disk).zero}
+	zero := means{name: Zero, erase: (*disk).zero}
 	switch r.Method {
 	case "zero":
 		return []means{zero}, nil
@@ -89,14 +93,17 @@ func ways(r Request) ([]means, error) {
 		return nil, fmt.Errorf("wipe method %q is neither best nor zero", r.Method)
 	}
 	var out []means
+	if r.Quick && r.Disk.Discard {
+		out = append(out, means{name: Discard, erase: (*disk).discard, quick: true})
+	}
 	switch r.Disk.Transport {
 	case "nvme":
-		out = append(out, means{Sanitize, (*disk).sanitize}, means{Format, (*disk).format})
+		out = append(out, means{name: Sanitize, erase: (*disk).sanitize}, means{name: Format, erase: (*disk).format})
 	case "ata":
-		out = append(out, means{SecureErase, (*disk).secureErase})
+		out = append(out, means{name: SecureErase, erase: (*disk).secureErase})
 	}
 	if r.Disk.Discard {
-		out = append(out, means{Discard, (*disk).discard})
+		out = append(out, means{name: Discard, erase: (*disk).discard})
 	}
 	return append(out, zero), nil
 }
@@ -113,5 +120,5 @@ func (d *disk) try(ctx context.Context, m means) (verified string, err error) {
 		return "", err
 	}
 	d.progress(d.size)
-	return d.verify(ctx)
+	return d.verify(ctx, m.quick)
 }

@@ -1,7 +1,11 @@
 package wipe
 
 import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -25,20 +29,23 @@ func TestKernelStructures(t *testing.T) {
 func TestWaysByDisk(t *testing.T) {
 	for _, c := range []struct {
 		method, transport string
-		discard           bool
+		discard, quick    bool
 		want              []string
 	}{
-		{"best", "nvme", true, []string{Sanitize, Format, Discard, Zero}},
-		{"best", "ata", false, []string{SecureErase, Zero}},
-		{"best", "virtio", true, []string{Discard, Zero}},
-		{"zero", "nvme", true, []string{Zero}},
+		{"best", "nvme", true, false, []string{Sanitize, Format, Discard, Zero}},
+		{"best", "ata", false, false, []string{SecureErase, Zero}},
+		{"best", "virtio", true, false, []string{Discard, Zero}},
+		{"zero", "nvme", true, false, []string{Zero}},
+		{"best", "nvme", true, true, []string{Discard, Sanitize, Format, Discard, Zero}},
+		{"best", "ata", false, true, []string{SecureErase, Zero}},
+		{"zero", "virtio", true, true, []string{Zero}},
 	} {
-		ms, err := ways(Request{Method: c.method, Disk: job.Disk{Transport: c.transport, Discard: c.discard}})
+		ms, err := ways(Request{Method: c.method, Quick: c.quick, Disk: job.Disk{Transport: c.transport, Discard: c.discard}})
 		if err != nil || len(ms) != len(c.want) {
 			t.Fatalf("%+v: %v, %v", c, ms, err)
 		}
 		for i, m := range ms {
-			if m.name != c.want[i] {
+			if m.name != c.want[i] || m.quick != (c.quick && c.discard && c.method == "best" && i == 0) {
 				t.Errorf("%+v: %d is %s", c, i, m.name)
 			}
 		}
@@ -48,11 +55,34 @@ func TestWaysByDisk(t *testing.T) {
 	}
 }
 
+// A quick look reads 32 MiB of a disk, and never calls that all of it.
+func TestToRead(t *testing.T) {
+	for _, c := range []struct {
+		size   int64
+		quick  bool
+		blocks int
+		how    string
+	}{
+		{64 << 20, true, 16, "full"}, {68 << 20, true, 17, "sample"}, {8 << 40, true, 64, "sample"},
+		{8 << 30, false, 2048, "full"}, {64 << 30, false, samples + 2*edge, "sample"},
+	} {
+		all, how := toRead(c.size, c.quick)
+		if len(all) != c.blocks || how != c.how {
+			t.Errorf("%+v: %d blocks, %s", c, len(all), how)
+		}
+		for i, s := range all {
+			if i > 0 && s.off < all[i-1].off+int64(all[i-1].n) || s.off+int64(s.n) > c.size || s.off%quickBytes != 0 {
+				t.Errorf("%+v: block %d is %+v after %+v", c, i, s, all[max(i-1, 0)])
+			}
+		}
+	}
+}
+
 // Sampling covers both ends and every stretch, and never the same block twice.
 func TestSampleLeavesNoStretchOut(t *testing.T) {
 	const size = 200 << 30
 	all := spans(size)
-	got := sample(all)
+	got := sample(all, edge, samples)
 	seen := map[int64]bool{}
 	last, gap := int64(0), int64(0)
 	for _, s := range got {
@@ -99,5 +129,44 @@ func TestPassThrough(t *testing.T) {
 	sense[21] = 0x51
 	if ataStatus(0xf3, 2, 0, sense) == nil {
 		t.Error("an error bit is no error")
+	}
+}
+
+// controllerLog answers Get Log Page with one status after the other.
+type controllerLog struct {
+	status []byte
+	asked  int
+}
+
+func (c *controllerLog) admin(cmd nvmeCommand, data []byte) error {
+	if cmd.opcode != opGetLog || cmd.cdw10&0xff != logSanitize {
+		return fmt.Errorf("command %#x", cmd.opcode)
+	}
+	data[2] = c.status[c.asked]
+	binary.LittleEndian.PutUint16(data, uint16(c.asked*1000))
+	c.asked++
+	return nil
+}
+
+// TestAwaitSanitize: an operation that runs, since whenever, is waited for.
+func TestAwaitSanitize(t *testing.T) {
+	for _, tc := range []struct {
+		status []byte
+		ok     bool
+	}{
+		{[]byte{0}, true}, // never sanitized
+		{[]byte{sanitizeRunning, sanitizeRunning, 1}, true},
+		{[]byte{sanitizeRunning, sanitizeFailed}, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c, began := &controllerLog{status: tc.status}, time.Now()
+			d := &disk{path: "/dev/nvme0n1", size: 1 << 30, report: func(int64, int64) {}, log: slog.New(slog.DiscardHandler)}
+			if err := d.awaitSanitize(t.Context(), c); (err == nil) != tc.ok {
+				t.Errorf("%v: %v", tc.status, err)
+			}
+			if c.asked != len(tc.status) || time.Since(began) != time.Duration(c.asked-1)*sanitizePoll {
+				t.Errorf("%v: asked %d times in %v", tc.status, c.asked, time.Since(began))
+			}
+		})
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gantry-pod/gantry/images/format"
 )
 
 // loopDevice is a block device of size bytes over a file full of 0xee.
@@ -65,4 +67,56 @@ func TestDiskMissing(t *testing.T) {
 	im := newImage(t, pattern(23, 1<<20), nil)
 	_, err := Write(t.Context(), im.request(filepath.Join(t.TempDir(), "none", "disk")))
 	wantProblem(t, err, "disk-io")
+}
+
+// A disk that went away must not become a file in devtmpfs' memory.
+func TestVanishedDisk(t *testing.T) {
+	im := newImage(t, pattern(24, 1<<20), nil)
+	req := im.request(filepath.Join(t.TempDir(), "sdz"))
+	req.Block = true
+	_, err := Write(t.Context(), req)
+	if p := wantProblem(t, err, "disk-io"); !p.Retry || !strings.Contains(p.Detail, req.Target) {
+		t.Errorf("%+v", p)
+	}
+	if _, err := os.Stat(req.Target); !os.IsNotExist(err) {
+		t.Errorf("it was made: %v", err)
+	}
+}
+
+// A disk whose command for zeros does nothing is found out.
+func TestGapsAreSampled(t *testing.T) {
+	device, _ := loopDevice(t, 4<<20)
+	target, err := openTarget(device, 0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.f.Close()
+	w := &writer{target: target}
+	gaps := []span{{0, 1 << 20}, {3 << 20, 4 << 20}}
+	if err := target.zero(t.Context(), 0, 1<<20, func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	p := wantProblem(t, w.sampleGaps(t.Context(), gaps), "readback-mismatch")
+	if !strings.Contains(p.Detail, "3145728") {
+		t.Errorf("%q does not say where", p.Detail)
+	}
+	if err := w.sampleGaps(t.Context(), gaps[:1]); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHead(t *testing.T) {
+	im := newImage(t, bytes.Repeat([]byte("head"), 1<<18), nil)
+	req := im.request("")
+	m, err := FetchManifest(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := Head(t.Context(), req, m, 8192); err != nil || !bytes.Equal(b, im.raw[:8192]) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	m.Chunks[0].Offset = format.Align
+	if b, err := Head(t.Context(), req, m, 8192); err != nil || b != nil {
+		t.Errorf("of an image that begins with zeros: %d bytes, %v", len(b), err)
+	}
 }

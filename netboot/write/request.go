@@ -19,6 +19,9 @@ type Request struct {
 	// Target is a block device, or a regular file, which is made or made larger
 	// if it must be. [Stream] does not use it.
 	Target string
+	// Block says that Target is a disk: if it is not there, no file is made in its
+	// place.
+	Block bool
 	// Arch is the GOARCH that the image must be for; empty is this program's.
 	Arch string
 	// ReadBack reads each chunk again after it was written, past every cache of
@@ -26,7 +29,9 @@ type Request struct {
 	ReadBack bool
 	// RateLimit bounds the transfer in bytes a second; 0 is no bound.
 	RateLimit int64
-	// Workers is how many ranges are in work at a time; 0 is 4, the most is 16.
+	// Workers is how many ranges are in work at a time; 0 is 8, the most is 16:
+	// some fetch and decompress while others wait for the disk. Each holds three
+	// chunks.
 	// Each holds about three chunks in memory.
 	Workers int
 	// Progress, if set, is called at most five times a second and once at the end
@@ -66,7 +71,7 @@ func (r *Request) fill() {
 		r.Arch = runtime.GOARCH
 	}
 	if r.Workers <= 0 {
-		r.Workers = 4
+		r.Workers = 8
 	}
 	r.Workers = min(r.Workers, 16)
 	if r.Log == nil {

@@ -3,6 +3,7 @@ package write
 import (
 	"context"
 	"io"
+	"sync/atomic"
 
 	"github.com/gantry-pod/gantry/images/format"
 )
@@ -15,7 +16,7 @@ const streamBytes = 2 << 20
 // are fetched ahead, req.Workers at a time; a byte is handed out only after its
 // chunk's digest was checked. A read error is or wraps a *job.Problem; io.EOF
 // means that all of the image was read. Close must be called, and stops it.
-func Stream(ctx context.Context, req Request) (io.ReadCloser, error) {
+func Stream(ctx context.Context, req Request) (*Reader, error) {
 	req.fill()
 	l := &link{client: req.Client, limit: &limiter{rate: req.RateLimit}}
 	m, err := fetchManifest(ctx, &req, l)
@@ -26,9 +27,8 @@ func Stream(ctx context.Context, req Request) (io.ReadCloser, error) {
 		return nil, asProblem(ctx, err, req.name())
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := &stream{fetcher: fetcher{l, &req, m}, cancel: cancel, turns: make(chan chan part, req.Workers)}
 	r, w := io.Pipe()
-	s.PipeReader = r
+	s := &Reader{fetcher: fetcher{l, &req, m}, pipe: r, cancel: cancel, turns: make(chan chan part, req.Workers)}
 	go s.dispatch(ctx)
 	go func() {
 		w.CloseWithError(asProblem(ctx, s.copy(ctx, w), req.name()))
@@ -37,13 +37,30 @@ func Stream(ctx context.Context, req Request) (io.ReadCloser, error) {
 	return s, nil
 }
 
-// stream fetches ahead and puts in order.
-type stream struct {
+// Reader is what [Stream] returns: it fetches ahead and puts in order.
+type Reader struct {
 	fetcher
-	*io.PipeReader
+	pipe   *io.PipeReader
 	cancel context.CancelFunc
 	turns  chan chan part // in order; each gets one part
+	read   atomic.Int64
 }
+
+// Read implements io.Reader.
+func (s *Reader) Read(p []byte) (int, error) {
+	n, err := s.pipe.Read(p)
+	s.read.Add(int64(n))
+	return n, err
+}
+
+// Size is how many bytes the payload has.
+func (s *Reader) Size() int64 { return s.m.Size }
+
+// Done is how many of them were read.
+func (s *Reader) Done() int64 { return s.read.Load() }
+
+// Fetched is how many bytes came over the network, the manifest's included.
+func (s *Reader) Fetched() int64 { return s.fetched.Load() }
 
 // part is one run's chunks, verified.
 type part struct {
@@ -52,13 +69,14 @@ type part struct {
 	err error
 }
 
-func (s *stream) Close() error {
+// Close implements io.Closer.
+func (s *Reader) Close() error {
 	s.cancel()
-	return s.PipeReader.Close()
+	return s.pipe.Close()
 }
 
 // dispatch starts a fetch whenever there is room for its result.
-func (s *stream) dispatch(ctx context.Context) {
+func (s *Reader) dispatch(ctx context.Context) {
 	defer close(s.turns)
 	for _, r := range runs(s.m.Chunks, 0, len(s.m.Chunks), streamBytes) {
 		turn := make(chan part, 1)
@@ -71,7 +89,7 @@ func (s *stream) dispatch(ctx context.Context) {
 	}
 }
 
-func (s *stream) part(ctx context.Context, r run) part {
+func (s *Reader) part(ctx context.Context, r run) part {
 	w, err := newWorker(s.m, false)
 	if err != nil {
 		return part{err: err}
@@ -86,7 +104,7 @@ func (s *stream) part(ctx context.Context, r run) part {
 }
 
 // copy writes the parts, and zeros between them, to w.
-func (s *stream) copy(ctx context.Context, w io.Writer) error {
+func (s *Reader) copy(ctx context.Context, w io.Writer) error {
 	var at int64
 	for turn := range s.turns {
 		p := <-turn

@@ -21,10 +21,14 @@ type target struct {
 }
 
 // openTarget opens path for an image of need bytes. A block device must be
-// large enough and not in use; a file is made or enlarged.
-func openTarget(path string, need int64) (*target, error) {
+// large enough and not in use; a file is made or enlarged, unless the caller
+// knows that it writes to a disk.
+func openTarget(path string, need int64, disk bool) (*target, error) {
 	st, err := os.Stat(path)
 	block := err == nil && st.Mode()&os.ModeDevice != 0
+	if disk && !block {
+		return nil, problem("disk-io", true, "%s is no disk any more (%v): it went away since it was chosen; look at its cable and slot", path, err)
+	}
 	flags := os.O_RDWR | unix.O_DIRECT
 	if block {
 		flags |= unix.O_EXCL // refused while it is mounted or part of an array

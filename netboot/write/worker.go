@@ -26,7 +26,7 @@ func newWorker(m *format.Manifest, readBack bool) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{decoder: d}
-	most = roundUp(most, format.Align)
+	most = roundUp(most+format.DecodeSlack, format.Align)
 	buffers := []*[]byte{&w.stored, &w.raw}
 	if readBack {
 		buffers = append(buffers, &w.back)

@@ -27,7 +27,7 @@ func Write(ctx context.Context, req Request) (Stats, error) {
 	if err != nil {
 		return Stats{}, asProblem(ctx, err, req.name())
 	}
-	t, err := openTarget(req.Target, max(m.Size, m.Meta.MinDisk))
+	t, err := openTarget(req.Target, max(m.Size, m.Meta.MinDisk), req.Block)
 	if err != nil {
 		return Stats{}, err
 	}
@@ -93,6 +93,44 @@ func (w *writer) zeroGaps(ctx context.Context) error {
 	for _, g := range gaps {
 		if err := w.target.zero(ctx, g.from, g.to, func(n int64) { w.zeroed.Add(n) }); err != nil {
 			return err
+		}
+	}
+	if w.req.ReadBack && w.target.block {
+		return w.sampleGaps(ctx, gaps)
+	}
+	return nil
+}
+
+// sampleMost bounds the samples: a disk that spins needs 10 ms for each.
+const sampleMost = 512
+
+// sampleGaps reads a part of what was made zero, before chunks are written over
+// it: the disk's command for it may have done nothing. The samples are spread
+// evenly, and the first one of each gap is its beginning.
+func (w *writer) sampleGaps(ctx context.Context, gaps []span) error {
+	k, err := newWorker(&format.Manifest{}, true)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	var total int64
+	for _, g := range gaps {
+		total += g.to - g.from
+	}
+	step := max(total/sampleMost, edge)
+	stride := (len(gaps) + sampleMost - 1) / sampleMost
+	for i := 0; i < len(gaps); i += stride {
+		for at := gaps[i].from; at < gaps[i].to; at += roundUp(step, format.Align) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			b := k.back[:min(format.Align, gaps[i].to-at)]
+			if err := w.target.readAt(b, at); err != nil {
+				return err
+			}
+			if !format.IsZero(b) {
+				return problem("readback-mismatch", true, "%s does not read as zeros at byte %d, which it was told to make zero", w.target.path, at)
+			}
 		}
 	}
 	return nil

@@ -386,6 +386,9 @@ func TestStream(t *testing.T) {
 	if err != nil || !bytes.Equal(got, raw) {
 		t.Fatalf("streamed %d bytes of %d, equal %v, err %v", len(got), len(raw), bytes.Equal(got, raw), err)
 	}
+	if s.Size() != int64(len(raw)) || s.Done() != s.Size() || s.Fetched() < int64(len(im.data)) {
+		t.Errorf("size %d, done %d, fetched %d", s.Size(), s.Done(), s.Fetched())
+	}
 }
 
 func TestStreamNeverGivesUnverifiedBytes(t *testing.T) {

@@ -47,6 +47,23 @@ func TestBareStatus(t *testing.T) {
 	}
 }
 
+// TestTextIsClean: what a driver says is shown on terminals.
+func TestTextIsClean(t *testing.T) {
+	const bad, good = "web\x1b[2J\u009b1\n\u202e✓", "web[2J1 ✓"
+	texts := []string{
+		OutletFromWire(&pluginv1.Outlet{Label: bad}).Label, OutletFromWire(&pluginv1.Outlet{Id: bad}).ID,
+		IdentityFromWire(&pluginv1.ProbeResponse{Identity: &pluginv1.Identity{Model: bad}}).Model,
+		ErrorFromWire(&pluginv1.ErrorDetail{Message: bad}).Message, ErrorFromWire(&pluginv1.ErrorDetail{DeviceCode: bad}).DeviceCode,
+		ResultFromWire(&pluginv1.ChangeResult{DeviceCode: bad}).DeviceCode,
+		ErrorFromStatus(status.Error(codes.Unknown, bad)).Message, InfoFromWire(&pluginv1.InfoResponse{Version: bad}).Version,
+	}
+	for i, got := range texts {
+		if got != good {
+			t.Errorf("text %d is %q, want %q", i, got, good)
+		}
+	}
+}
+
 // TestLaterContract takes numbers that this version does not have as unknown.
 func TestLaterContract(t *testing.T) {
 	for _, n := range []int32{-1, 6, 99} {

@@ -1,11 +1,27 @@
 package device
 
 import (
+	"strings"
+	"unicode"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/gantry-pod/gantry/plugins/proto/v1"
 )
+
+// clean makes a driver's text safe to show on a terminal and in a line of a log.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return -1
+	}, s)
+}
 
 // StateFromWire returns the state, unknown for a number that this version of
 // the contract does not have.
@@ -14,6 +30,11 @@ func StateFromWire(s pluginv1.OutletState) State {
 		return StateUnknown
 	}
 	return State(s)
+}
+
+// InfoFromWire returns who a driver says it is, without its kinds.
+func InfoFromWire(i *pluginv1.InfoResponse) Info {
+	return Info{Name: clean(i.GetName()), Vendor: clean(i.GetVendor()), Version: clean(i.GetVersion())}
 }
 
 // Wire returns the state as the contract numbers it.
@@ -31,8 +52,8 @@ func (t Target) Wire() *pluginv1.Target {
 
 // OutletFromWire returns the outlet, zero for nil.
 func OutletFromWire(o *pluginv1.Outlet) Outlet {
-	return Outlet{ID: o.GetId(), Strip: o.GetStrip(), Bank: o.GetBank(), Number: int(o.GetNumber()),
-		Label: o.GetLabel(), State: StateFromWire(o.GetState())}
+	return Outlet{ID: clean(o.GetId()), Strip: clean(o.GetStrip()), Bank: clean(o.GetBank()), Number: int(o.GetNumber()),
+		Label: clean(o.GetLabel()), State: StateFromWire(o.GetState())}
 }
 
 // Wire returns the outlet as a message.
@@ -43,7 +64,7 @@ func (o Outlet) Wire() *pluginv1.Outlet {
 
 // ResultFromWire returns the result. An outcome of a later contract is unknown.
 func ResultFromWire(r *pluginv1.ChangeResult) Result {
-	res := Result{Before: StateFromWire(r.GetBefore()), After: StateFromWire(r.GetAfter()), DeviceCode: r.GetDeviceCode()}
+	res := Result{Before: StateFromWire(r.GetBefore()), After: StateFromWire(r.GetAfter()), DeviceCode: clean(r.GetDeviceCode())}
 	if o := r.GetOutcome(); o >= 0 && o <= pluginv1.Outcome_OUTCOME_PENDING {
 		res.Outcome = Outcome(o)
 	}
@@ -60,8 +81,8 @@ func (r Result) Wire(dryRun bool) *pluginv1.ChangeResult {
 func IdentityFromWire(p *pluginv1.ProbeResponse) Identity {
 	i, c, l := p.GetIdentity(), p.GetCapabilities(), p.GetLimits()
 	return Identity{
-		Vendor: i.GetVendor(), Model: i.GetModel(), Serial: i.GetSerial(), Firmware: i.GetFirmware(),
-		Name: i.GetName(), Family: i.GetFamily(),
+		Vendor: clean(i.GetVendor()), Model: clean(i.GetModel()), Serial: clean(i.GetSerial()), Firmware: clean(i.GetFirmware()),
+		Name: clean(i.GetName()), Family: clean(i.GetFamily()),
 		CanSet: c.GetPduSet(), CanCycle: c.GetPduCycle(), TellsMoves: c.GetPduPending(),
 		Outlets: int(l.GetOutlets()), ParallelCalls: int(l.GetParallelCalls()),
 	}
@@ -87,7 +108,7 @@ func ErrorFromWire(d *pluginv1.ErrorDetail) *Error {
 		reason = Reason(d.GetReason())
 	}
 	return &Error{Reason: reason, Retryable: d.GetRetryable(), StateKnown: d.GetStateKnown(),
-		DeviceCode: d.GetDeviceCode(), Message: d.GetMessage()}
+		DeviceCode: clean(d.GetDeviceCode()), Message: clean(d.GetMessage())}
 }
 
 // Wire returns the error as a detail, nil for nil.
@@ -148,7 +169,7 @@ func ErrorFromStatus(err error) *Error {
 			return e
 		}
 	}
-	e := &Error{Message: st.Message(), cause: err}
+	e := &Error{Message: clean(st.Message()), cause: err}
 	switch st.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted:
 		e.Reason, e.Retryable = Unreachable, true

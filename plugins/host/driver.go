@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gantry-pod/gantry/plugins/device"
@@ -33,6 +34,7 @@ const askAgain = 100 * time.Millisecond
 // the one that runs through await.
 type driver struct {
 	cfg  Config
+	as   *syscall.Credential // whom it runs as; nil: as we do
 	name string
 	path string
 	pin  []byte // what the binary must be; nil until first seen, if no list was given
@@ -50,9 +52,9 @@ type driver struct {
 	changed  chan struct{} // closed and replaced at every change of state
 }
 
-func newDriver(cfg Config, name, path string, list pins) *driver {
+func newDriver(cfg Config, as *syscall.Credential, name, path string, list pins) *driver {
 	log := cfg.Log.With("driver", name)
-	d := &driver{cfg: cfg, name: name, path: path, log: log, logs: newLogSink(log, cfg.LogLines),
+	d := &driver{cfg: cfg, as: as, name: name, path: path, log: log, logs: newLogSink(log, cfg.LogLines),
 		state: DriverStarting, changed: make(chan struct{})}
 	if list != nil {
 		if d.pin = list[filepath.Base(path)]; d.pin == nil {

@@ -4,7 +4,8 @@
 // What always holds: a driver that crashes, hangs, floods its log or lies
 // costs its own devices only; every call ends by its deadline; a device has
 // one change at a time; a driver gets no environment, no file and no secret
-// but what a call carries; no driver outlives its host.
+// but what a call carries, and run as a user of its own (Config.User) it can
+// take none; no driver outlives its host.
 package host
 
 import (
@@ -36,7 +37,10 @@ type Config struct {
 	Dir string
 	// RunDir holds the drivers' sockets; at most 60 bytes long. It is created.
 	RunDir string
-	Log    *slog.Logger
+	// User is whom drivers run as, by name or number: one with nothing of its
+	// own. Empty means as the host does; another than its own needs root.
+	User string
+	Log  *slog.Logger
 
 	CallTimeout    time.Duration // of a call whose context has no deadline: 20 s
 	StartTimeout   time.Duration // for a driver to come up: 10 s
@@ -98,6 +102,16 @@ func New(cfg Config) (*Host, error) {
 	if err := prepareRunDir(cfg.RunDir); err != nil {
 		return nil, fmt.Errorf("plugin host: %w", err)
 	}
+	as, err := lookUpUser(cfg.User)
+	if err == nil && as != nil {
+		err = letThrough(cfg.RunDir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("plugin host: drivers' user %s: %w", cfg.User, err)
+	}
+	if as == nil && os.Geteuid() == 0 {
+		cfg.Log.Warn("drivers run as root and can read every secret of this machine: set drivers.user")
+	}
 	paths, err := findBinaries(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("plugin host: find drivers: %w", err)
@@ -111,7 +125,7 @@ func New(cfg Config) (*Host, error) {
 	h.stop, h.closed = stop, closing.Done()
 	for _, path := range paths {
 		name := strings.TrimPrefix(filepath.Base(path), binaryPrefix)
-		h.drivers[name] = newDriver(cfg, name, path, pins)
+		h.drivers[name] = newDriver(cfg, as, name, path, pins)
 		h.names = append(h.names, name)
 	}
 	return h, nil
@@ -148,12 +162,13 @@ func findBinaries(dir string) ([]string, error) {
 	}
 	var paths []string
 	for _, e := range entries {
-		info, err := os.Stat(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return nil, err
+		path := filepath.Join(dir, e.Name())
+		if !strings.HasPrefix(e.Name(), binaryPrefix) {
+			continue
 		}
-		if strings.HasPrefix(e.Name(), binaryPrefix) && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			paths = append(paths, filepath.Join(dir, e.Name()))
+		// One that cannot be looked at is refused later, with the reason.
+		if info, err := os.Stat(path); err != nil || info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			paths = append(paths, path)
 		}
 	}
 	return paths, nil

@@ -221,7 +221,7 @@ func TestPrivacy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, variable := range strings.Split(id.Name, "\x00") {
+	for _, variable := range strings.Split(id.Name, envEnd) {
 		key, _, _ := strings.Cut(variable, "=")
 		if !strings.HasPrefix(key, "PLUGIN_") && key != "GANTRY_PLUGIN" && key != "GANTRY_HOST_PID" {
 			t.Errorf("the driver's environment has %s", variable)
@@ -254,6 +254,13 @@ func TestHonesty(t *testing.T) {
 		if _, err := pdu.Get(t.Context(), outlet); reasonOf(err) != want {
 			t.Errorf("%s gives %v, want %s", outlet, err, want)
 		}
+	}
+	_, err = pdu.Set(t.Context(), Change{Outlet: "1", On: true, OperationID: "panic"})
+	if e := device.AsError(err); e == nil || e.Reason != device.Internal || e.StateKnown {
+		t.Errorf("a panic in a change gives %+v", e)
+	}
+	if _, err := pdu.Set(t.Context(), Change{Outlet: "1", On: true, OperationID: "2"}); err != nil {
+		t.Errorf("after a panic in a change of the outlet: %v", err)
 	}
 	if _, err := h.PDU("nobody", target()).Get(t.Context(), "1"); reasonOf(err) != device.Unsupported {
 		t.Errorf("a driver that is not there gives %v", err)
@@ -312,6 +319,22 @@ func TestClose(t *testing.T) {
 	}
 	if _, err := h.PDU("good", target()).Get(context.Background(), "1"); reasonOf(err) != device.Unreachable {
 		t.Errorf("a call after Close gives %v", err)
+	}
+}
+
+// TestBrokenLinks: what cannot be opened costs no other driver.
+func TestBrokenLinks(t *testing.T) {
+	t.Parallel()
+	dir := installDrivers(t, "good")
+	for _, name := range []string{"dangling", binaryPrefix + "gone"} {
+		if err := os.Symlink("nowhere", filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := run(t, quick(t, dir, t.Output()))
+	ready(t, h, "good")
+	if s := statusOf(t, h, "gone"); s.State != DriverRefused || !strings.Contains(s.LastError, "no such file") {
+		t.Errorf("a dangling link: %+v", s)
 	}
 }
 

@@ -87,6 +87,9 @@ func launch(ctx context.Context, d *driver) (*live, error) {
 		GRPCDialOptions:  []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer))},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (runner.Runner, error) {
 			p = newProcess(d.name, binary, spec.Env, dir, d.logs)
+			if err := p.runAs(d.as); err != nil {
+				return nil, err
+			}
 			// go-plugin waits for ever for a driver that greets and then hangs.
 			disarm = context.AfterFunc(ctx, func() { p.Kill(context.Background()) })
 			return p, nil
@@ -140,7 +143,7 @@ func (l *live) introduce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask who it is: %w", err)
 	}
-	l.info = device.Info{Name: info.GetName(), Vendor: info.GetVendor(), Version: info.GetVersion()}
+	l.info = device.InfoFromWire(info)
 	if l.info.Name != l.name {
 		return fmt.Errorf("its file is named %s%s, but it calls itself %q", binaryPrefix, l.name, l.info.Name)
 	}

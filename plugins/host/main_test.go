@@ -45,6 +45,9 @@ type testPDU struct {
 const testSchema = `{"type":"object","additionalProperties":false,"required":["password"],"properties":{
 	"password":{"type":"string","minLength":8},"level":{"enum":["low","high"]}}}`
 
+// envEnd is between the variables of its environment that the driver tells.
+const envEnd = "¶"
+
 func runTestDriver(name string) {
 	switch name {
 	case "noisy":
@@ -73,8 +76,10 @@ func runTestDriver(name string) {
 	sdk.Serve(sdk.Driver{
 		Name: told, Vendor: "test", Version: "1.2.3", ConfigSchema: json.RawMessage(testSchema), PDU: p,
 		Probe: func(context.Context, device.Target) (device.Identity, error) {
-			env := strings.Join(os.Environ(), "\x00")
-			return device.Identity{Vendor: "test", Name: env, Outlets: int(p.most.Load())}, nil
+			env := strings.Join(os.Environ(), envEnd)
+			groups, _ := os.Getgroups()
+			who := fmt.Sprintf("user %d %d, group %d, others %v", os.Getuid(), os.Geteuid(), os.Getgid(), groups)
+			return device.Identity{Vendor: "test", Name: env, Serial: who, Outlets: int(p.most.Load())}, nil
 		},
 	})
 }
@@ -110,6 +115,9 @@ func (p *testPDU) SetOutlet(_ context.Context, _ device.Target, c device.Change)
 	n := p.changes.Add(1)
 	defer p.changes.Add(-1)
 	for most := p.most.Load(); n > most && !p.most.CompareAndSwap(most, n); most = p.most.Load() {
+	}
+	if c.OperationID == "panic" {
+		panic("a driver's bug")
 	}
 	if c.Outlet == "liar" {
 		return device.Result{After: device.StateOff, Outcome: device.OutcomeApplied}, nil

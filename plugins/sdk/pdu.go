@@ -93,9 +93,11 @@ func (p *pduServer) change(ctx context.Context, target *pluginv1.Target, op *plu
 	if earlier != nil {
 		return earlier.Wire(change.DryRun), nil
 	}
-	result, err := run(ctx, device.TargetFromWire(target), change)
-	done(result, err)
-	if err != nil {
+	// Were run to panic, the outlet would be free for others all the same.
+	var result device.Result
+	err = device.Errorf(device.Internal, "outlet %s of %s: the driver panicked", change.Outlet, target.GetName())
+	defer func() { done(result, err) }()
+	if result, err = run(ctx, device.TargetFromWire(target), change); err != nil {
 		return nil, err
 	}
 	return result.Wire(change.DryRun), nil

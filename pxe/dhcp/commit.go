@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -28,7 +29,8 @@ type pending struct {
 	mu      sync.Mutex // guards what follows
 	cond    sync.Cond
 	next    *group
-	packets int // of next, with and without replies
+	packets int  // of next, with and without replies
+	again   bool // a commit is to be tried though nothing came
 	closed  bool
 }
 
@@ -84,19 +86,27 @@ func (p *pending) ready() {
 	}
 }
 
-// swap waits for a group with records and returns it, leaving spare to fill.
-// After close it returns what is left, then nil.
+// retry has the committer come back though nobody asks.
+func (p *pending) retry() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.again = true
+	p.cond.Broadcast()
+}
+
+// swap waits for a group with records, or for retry, and returns the group, leaving
+// spare to fill. After close it returns what is left, then nil.
 func (p *pending) swap(spare *group) *group {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.packets == 0 && !p.closed {
+	for p.packets == 0 && !p.again && !p.closed {
 		p.cond.Wait()
 	}
-	if p.packets == 0 {
+	if p.packets == 0 && !p.again {
 		return nil
 	}
 	g := p.next
-	p.next, p.packets = spare, 0
+	p.next, p.packets, p.again = spare, 0, false
 	p.cond.Broadcast()
 	return g
 }
@@ -104,8 +114,12 @@ func (p *pending) swap(spare *group) *group {
 // commitLoop makes groups durable and then sends their replies.
 func (s *Server) commitLoop(ctx context.Context, socks *sockets, stop context.CancelCauseFunc) {
 	spare := newGroup()
+	again := time.AfterFunc(storeAgain, s.pending.retry)
+	defer again.Stop()
+	if len(s.owed) == 0 {
+		again.Stop()
+	}
 	var last time.Time
-	var failing bool
 	for {
 		if wait := s.cfg.CommitInterval - time.Since(last); wait > 0 && ctx.Err() == nil {
 			time.Sleep(wait)
@@ -117,17 +131,10 @@ func (s *Server) commitLoop(ctx context.Context, socks *sockets, stop context.Ca
 		last = time.Now()
 		// What was taken is finished even while stopping: a client's answer is
 		// better than its retry.
-		if err := s.journal.Commit(context.WithoutCancel(ctx), g.records); err != nil {
+		if err := s.store(context.WithoutCancel(ctx), g.records); err != nil {
 			s.stats.Unsynced.Add(uint64(g.out.n))
-			if !failing {
-				s.log.Error("dhcp: leases cannot be stored: no acknowledgements are sent", "error", err)
-			}
-			failing = true
+			again.Reset(storeAgain)
 		} else {
-			if failing {
-				s.log.Info("dhcp: leases are stored again")
-			}
-			failing = false
 			s.stats.Commits.Add(1)
 			s.finish(g, socks, stop)
 		}
@@ -137,9 +144,49 @@ func (s *Server) commitLoop(ctx context.Context, socks *sockets, stop context.Ca
 	}
 }
 
+// storeAgain is how long after a failed commit the next is tried at the latest.
+const storeAgain = time.Second
+
+// maxOwed bounds the records that are kept for the next commit.
+const maxOwed = 8 * maxPending
+
+// store makes records durable, after those that could not be before: the table
+// has changed by all of them, and no client repeats a DHCPDECLINE or DHCPRELEASE.
+func (s *Server) store(ctx context.Context, records []Record) error {
+	was := s.Healthy()
+	if len(s.owed) > 0 {
+		records = append(s.owed, records...)
+	}
+	err := s.journal.Commit(ctx, records)
+	if err != nil {
+		s.owed = append(s.owed[:0:0], records[max(0, len(records)-maxOwed):]...)
+		err = fmt.Errorf("dhcp: leases cannot be stored, no acknowledgements are sent: %w", err)
+		s.unhealthy.Store(&err)
+		if was == nil {
+			s.log.Error("dhcp: nobody gets a lease", "error", err)
+		}
+		return err
+	}
+	s.owed = nil
+	s.unhealthy.Store(nil)
+	if was != nil {
+		s.log.Info("dhcp: leases are stored again")
+	}
+	return nil
+}
+
+// Healthy returns why no client is given a lease at the moment, or nil: the last
+// commit failed. It is tried again with each request, and once a second.
+func (s *Server) Healthy() error {
+	if err := s.unhealthy.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // finish sends a durable group's replies and tells its events.
 func (s *Server) finish(g *group, socks *sockets, stop context.CancelCauseFunc) {
-	unsent, err := g.out.flush(socks, s.engine.id, s.cfg.Port)
+	unsent, err := g.out.flush(socks, socks.requests, s.engine.id, s.cfg.Port)
 	s.stats.Unsent.Add(uint64(unsent))
 	if err != nil {
 		stop(err)

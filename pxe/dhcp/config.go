@@ -71,6 +71,8 @@ type Range struct{ First, Last netip.Addr }
 
 func (r Range) size() uint32 { return u32Of(r.Last) - u32Of(r.First) + 1 }
 
+func (r Range) contains(a netip.Addr) bool { return r.First.Compare(a) <= 0 && a.Compare(r.Last) <= 0 }
+
 // withDefaults returns c with each unset field at its default.
 func (c Config) withDefaults() Config {
 	set(&c.OfferTime, 10*time.Second)
@@ -139,7 +141,7 @@ func (c Config) Validate() error {
 		for j, r := range s.Pools {
 			if s.rangeError(r) == "" {
 				total += uint64(r.size())
-				if r.First.Compare(c.Addr) <= 0 && c.Addr.Compare(r.Last) <= 0 {
+				if c.Addr.Is4() && r.contains(c.Addr) {
 					bad(fmt.Sprintf("Subnets[%d].Pools[%d]", i, j), "contains the server's own address %v", c.Addr)
 				}
 			}
@@ -177,6 +179,11 @@ func (s Subnet) validate(at string, bad func(field, format string, args ...any))
 		for _, a := range list {
 			if !a.Is4() {
 				bad(at+"."+name, "%v is not an IPv4 address", a)
+			}
+			for j, r := range s.Pools {
+				if a.Is4() && r.contains(a) {
+					bad(fmt.Sprintf("%s.Pools[%d]", at, j), "contains %v of %s, which machines would be given", a, name)
+				}
 			}
 		}
 	}

@@ -30,6 +30,8 @@ func TestValidateNamesTheField(t *testing.T) {
 		{"the network's own address", func(c *Config) { c.Subnets[0].Pools[0].First = ip("10.0.0.0") }},
 		{"the broadcast address", func(c *Config) { c.Subnets[0].Pools[0].Last = ip("10.0.0.255") }},
 		{"the server's own address 10.0.0.1", func(c *Config) { c.Subnets[0].Pools[0].First = ip("10.0.0.1") }},
+		{"contains 10.0.0.101 of Routers", func(c *Config) { c.Subnets[0].Routers = []netip.Addr{ip("10.0.0.101")} }},
+		{"contains 10.0.0.102 of DNS", func(c *Config) { c.Subnets[0].DNS = []netip.Addr{ip("10.0.0.102")} }},
 		{"Pools[1]: overlaps Pools[0]", func(c *Config) { c.Subnets[0].Pools = append(c.Subnets[0].Pools, c.Subnets[0].Pools[0]) }},
 		{"Subnets[0].Routers: ", func(c *Config) { c.Subnets[0].Routers = []netip.Addr{ip("::1")} }},
 		{"Subnets[0].MTU: ", func(c *Config) { c.Subnets[0].MTU = 60 }},

@@ -6,8 +6,8 @@ import "time"
 // client, in seconds: clients answer the offer that they choose at once.
 const minOffer = 2
 
-// discover answers a DHCPDISCOVER (RFC 2131, section 4.3.1). Nothing of an
-// offer is durable: a flood of forged clients holds addresses for seconds.
+// discover answers a DHCPDISCOVER (RFC 2131, section 4.3.1). No offer is
+// durable: a flood of forged clients holds addresses for seconds.
 func (x *exchange) discover() {
 	addr, fresh := x.choose()
 	if addr == 0 {
@@ -49,8 +49,14 @@ func (x *exchange) choose() (addr uint32, fresh bool) {
 	return 0, false
 }
 
-// offer keeps an entry for the client for a few seconds.
+// offer keeps an entry for the client for a few seconds. A lease that the client
+// has but may not keep becomes nobody's; were that not durable, it would be the
+// client's again after a restart, and what it is about to lease nobody's.
 func (x *exchange) offer(i uint32) uint32 {
+	if old := x.table.of(x.client); old != none && old != i && x.table.leases(old, x.now) {
+		e := &x.table.entries[old]
+		x.d.record(Record{Addr: addrOf(e.addr), State: Bound, Expiry: atSecond(e.expiry)})
+	}
 	x.table.assign(i, x.client, listOffer, x.now+uint32(x.cfg.OfferTime/time.Second))
 	return x.table.entries[i].addr
 }

@@ -84,6 +84,26 @@ func newEngine(cfg Config, oracle Oracle, stats *Stats, watch bool) *engine {
 	return e
 }
 
+// oldLease is how long a lease of before lasts at most where those made now are
+// shorter: they may have been longer.
+const oldLease = 7 * 24 * time.Hour
+
+// restore takes the leases of before. None lasts much longer than one made now
+// would: the clock may have been wrong then, or may be now.
+func (e *engine) restore(records []Record, now time.Time) {
+	for i := range records {
+		r := &records[i]
+		longest := oldLease
+		if id, ok := e.table.subnetOf(u32Of(r.Addr)); ok {
+			longest = max(longest, e.subnets[id].LeaseTime, e.subnets[id].BootLeaseTime)
+		}
+		if last := now.Add(longest); r.Expiry.After(last) {
+			r.Expiry = last
+		}
+	}
+	e.table.restore(records)
+}
+
 // handle decides on one packet of the main port that came from src (address
 // and port). out has room for maxReply bytes, and d is overwritten. The
 // packet's bytes are not kept.

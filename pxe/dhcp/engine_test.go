@@ -268,6 +268,85 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// TestForgedRelease has a host of our own network name itself a relay.
+func TestForgedRelease(t *testing.T) {
+	p := newPod(t, testConfig())
+	near, far := p.acquire(mac(1)), p.acquire(mac(2), withRelay("10.1.0.1"))
+	release := func(m MAC, addr, relay, src string) State {
+		p.sendFrom(netip.AddrPortFrom(ip(src), 67), p.packet(m, dhcpv4.MessageTypeRelease, withServer("10.0.0.1"), withCiaddr(addr), withRelay(relay)))
+		return p.disk.records[ip(addr)].State
+	}
+	for _, row := range []struct {
+		mac              MAC
+		addr, relay, src string
+		want             State
+	}{
+		{mac(1), near, "10.0.0.66", "10.0.0.66", Bound},
+		{mac(1), near, "10.1.0.1", "10.0.0.66", Bound},
+		{mac(2), far, "10.0.0.66", "10.0.0.66", Bound},
+		{mac(2), far, "10.1.0.1", "10.0.0.66", Bound},
+		{mac(2), far, "10.1.0.1", "10.1.0.1", Released},
+		{mac(1), near, "10.0.0.66", near, Released},
+	} {
+		if got := release(row.mac, row.addr, row.relay, row.src); got != row.want {
+			t.Errorf("release of %s from %s through %s: %v, want %v", row.addr, row.src, row.relay, got, row.want)
+		}
+	}
+}
+
+// TestReservationIsNotDeclined: whoever writes a DHCPDECLINE in a machine's name
+// does not cut it off, and someone is told.
+func TestReservationIsNotDeclined(t *testing.T) {
+	p := newPod(t, testConfig())
+	p.oracle.hosts[mac(1)] = Reservation{Addr: ip("10.0.0.20")}
+	addr := p.acquire(mac(1))
+	p.send(p.packet(mac(1), dhcpv4.MessageTypeDecline, withServer("10.0.0.1"), withRequested(addr)))
+	if e := p.events[len(p.events)-1]; e.Kind != InUse || e.Addr != ip(addr) || e.MAC != mac(1) {
+		t.Errorf("event %+v, want that the address is in use", e)
+	}
+	p.wantType(p.send(p.packet(mac(1), requestT, withCiaddr(addr))), ackT)
+	if got := p.acquire(mac(1)); got != addr {
+		t.Errorf("got %s after the decline, want the reservation", got)
+	}
+}
+
+// TestMovedLeaseSurvives: a machine that may not have its old address any more
+// keeps the new one across a restart, though the old lease would last longer.
+func TestMovedLeaseSurvives(t *testing.T) {
+	p := newPod(t, testConfig())
+	p.oracle.hosts[mac(1)] = Reservation{Addr: ip("10.0.0.20")}
+	old := p.acquire(mac(1))
+	delete(p.oracle.hosts, mac(1))
+	pxe := withClass("PXEClient:Arch:00000:UNDI:002001", iana.INTEL_X86PC)
+	addr := p.acquire(mac(1), pxe)
+	if addr == old {
+		t.Fatalf("still at %s", old)
+	}
+	p.restart()
+	p.wantType(p.send(p.packet(mac(1), requestT, withCiaddr(addr))), ackT)
+	p.oracle.hosts[mac(2)] = Reservation{Addr: ip(old)}
+	if got := p.acquire(mac(2)); got == old {
+		t.Errorf("%s is given out while its lease lasts", old)
+	}
+}
+
+// TestClockWasWrong: a lease that was written when the clock was years ahead does
+// not hold its address for years.
+func TestClockWasWrong(t *testing.T) {
+	p := newPod(t, testConfig())
+	p.now = epoch.AddDate(10, 0, 0)
+	addr := p.acquire(mac(1))
+	p.now = epoch
+	p.restart()
+	p.wantType(p.send(p.packet(mac(1), requestT, withCiaddr(addr))), ackT)
+	p.now = p.now.Add(-time.Hour)
+	p.restart()
+	p.now = p.now.Add(oldLease + time.Hour)
+	if got := p.acquire(mac(2), withRequested(addr)); got != addr {
+		t.Errorf("%s is still held: %s", addr, got)
+	}
+}
+
 func TestInform(t *testing.T) {
 	p := newPod(t, testConfig())
 	ack := p.wantType(p.send(p.packet(mac(1), dhcpv4.MessageTypeInform, withCiaddr("10.0.0.50"))), ackT)

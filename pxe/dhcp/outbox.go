@@ -61,10 +61,10 @@ func (o *outbox) empty() { o.n, o.used = 0, 0 }
 // take copies a reply from elsewhere.
 func (o *outbox) take(reply []byte, to dest) { o.add(copy(o.slot(), reply), to) }
 
-// flush sends all replies and empties the outbox. It returns how many the
-// kernel did not take, and an error if the device is gone: a reply that is lost
-// otherwise is as one lost on the wire.
-func (o *outbox) flush(s *sockets, from uint32, port uint16) (unsent int, err error) {
+// flush sends all replies, datagrams from the socket udp, and empties the
+// outbox. It returns how many the kernel did not take, and an error if the
+// device is gone: a reply that is lost otherwise is as one lost on the wire.
+func (o *outbox) flush(s *sockets, udp int, from uint32, port uint16) (unsent int, err error) {
 	nu, nl, start := 0, 0, 0
 	for i := range o.n {
 		frame := o.buf[start:o.ends[i]]
@@ -78,7 +78,7 @@ func (o *outbox) flush(s *sockets, from uint32, port uint16) (unsent int, err er
 		}
 	}
 	o.empty()
-	a, err1 := sendAll(s.requests, o.udp[:nu])
+	a, err1 := sendAll(udp, o.udp[:nu])
 	b, err2 := sendAll(s.link, o.link[:nl])
 	if err1 == nil {
 		err1 = err2

@@ -125,7 +125,7 @@ func (p *pod) restart() {
 	for _, r := range p.disk.records {
 		records = append(records, r)
 	}
-	p.e.table.restore(records)
+	p.e.restore(records, p.now)
 }
 
 // send has one packet handled and returns the answer, read by the library, or nil.
@@ -134,7 +134,15 @@ func (p *pod) send(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	src := netip.AddrPortFrom(netip.IPv4Unspecified(), 68)
 	if a, ok := netip.AddrFromSlice(m.ClientIPAddr.To4()); ok && m.GatewayIPAddr.IsUnspecified() {
 		src = netip.AddrPortFrom(a, 68)
+	} else if a, ok := netip.AddrFromSlice(m.GatewayIPAddr.To4()); ok {
+		src = netip.AddrPortFrom(a, 68)
 	}
+	return p.sendFrom(src, m)
+}
+
+// sendFrom is send from an address that the packet need not name.
+func (p *pod) sendFrom(src netip.AddrPort, m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+	p.t.Helper()
 	var d decision
 	out := make([]byte, maxReply)
 	p.e.handle(m.ToBytes(), src, p.now, out, &d)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
@@ -46,7 +47,13 @@ func TestNoAddressTwice(t *testing.T) {
 				mods = append(mods, withRelay("10.1.0.1"))
 			}
 			h := has[s]
-			switch rnd.IntN(12) {
+			switch rnd.IntN(13) {
+			case 12: // a reservation comes or goes
+				if _, ok := p.oracle.hosts[mac(2)]; ok {
+					delete(p.oracle.hosts, mac(2))
+				} else {
+					p.oracle.hosts[mac(2)] = Reservation{Addr: ip("10.0.0.104")}
+				}
 			case 0, 1, 2, 3:
 				if offer := p.discover(s.mac, mods...); offer != nil && rnd.IntN(3) > 0 {
 					if r := p.send(p.request(s.mac, offer, mods...)); r != nil && r.MessageType() == ackT {
@@ -81,10 +88,14 @@ func TestNoAddressTwice(t *testing.T) {
 				p.now = p.now.Add(time.Duration(rnd.IntN(4*3600)) * time.Second)
 			case 11:
 				if rnd.IntN(5) == 0 {
+					before := leased(p.e.table, seconds(p.now))
 					p.restart()
+					if d := cmp.Diff(before, leased(p.e.table, seconds(p.now))); d != "" {
+						t.Fatalf("seed %d: a restart changes who has what (-before +after):\n%s", seed, d)
+					}
 					for s, h := range has {
 						i := p.e.table.at(subnetAt(h.addr), u32Of(ip(h.addr)))
-						if h.expiry.After(p.now) && (i == none || p.e.table.entries[i].client.mac() != s.mac && p.e.table.free(i, 0, seconds(p.now))) {
+						if h.expiry.After(p.now) && (i == none || p.e.table.entries[i].client.mac() != s.mac && p.e.table.free(i, ^client(0), seconds(p.now))) {
 							t.Fatalf("seed %d: after a restart %v's lease of %s is not known", seed, s.mac, h.addr)
 						}
 					}
@@ -93,6 +104,18 @@ func TestNoAddressTwice(t *testing.T) {
 			checkTable(t, p.e.table)
 		}
 	}
+}
+
+// leased returns the addresses on lease, each with its client: nobody for one that
+// was left.
+func leased(t *table, now uint32) map[string]string {
+	all := map[string]string{}
+	for i := range t.entries {
+		if t.leases(uint32(i), now) {
+			all[addrOf(t.entries[i].addr).String()] = t.entries[i].client.mac().String()
+		}
+	}
+	return all
 }
 
 func subnetAt(addr string) uint16 { return uint16(net.ParseIP(addr).To4()[1]) }

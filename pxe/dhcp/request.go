@@ -86,7 +86,9 @@ func (x *exchange) bind(addr uint32) {
 	x.tell(Acknowledged, addr)
 }
 
-// decline takes a DHCPDECLINE: the client found its address in use.
+// decline takes a DHCPDECLINE: the client found its address in use. Anyone can
+// write one, so it does not take a machine's own reservation from it: the event
+// has a person look for whoever uses that.
 func (x *exchange) decline() {
 	i := x.table.of(x.client)
 	if x.m.serverID != x.id && (x.m.serverOverride == 0 || x.m.serverID != x.m.serverOverride) || i == none || x.table.entries[i].addr != x.m.requested ||
@@ -94,21 +96,24 @@ func (x *exchange) decline() {
 		x.stats.NotOurs.Add(1)
 		return
 	}
+	x.stats.Declines.Add(1)
+	x.tell(InUse, x.m.requested)
+	if x.m.requested == x.fixed {
+		return
+	}
 	until := x.now + uint32(x.cfg.DeclineTime/time.Second)
 	x.table.quarantine(i, until)
 	x.d.record(Record{Addr: addrOf(x.m.requested), MAC: x.m.mac, State: Declined, Expiry: atSecond(until)})
-	x.stats.Declines.Add(1)
-	x.tell(InUse, x.m.requested)
 }
 
 // release takes a DHCPRELEASE. It is believed only from the leased address
-// itself or through a relay, as anyone can write a MAC.
+// itself or through that network's relay, as anyone can write a MAC.
 func (x *exchange) release() {
 	m := x.m
 	i := x.table.of(x.client)
 	if m.hasServerID && m.serverID != x.id && m.serverID != m.serverOverride || m.ciaddr == 0 ||
 		i == none || x.table.entries[i].addr != m.ciaddr ||
-		m.giaddr == 0 && u32Of(x.src.Addr()) != m.ciaddr {
+		u32Of(x.src.Addr()) != m.ciaddr && !x.fromRelay() {
 		x.stats.NotOurs.Add(1)
 		return
 	}
@@ -116,6 +121,13 @@ func (x *exchange) release() {
 	x.d.record(Record{Addr: addrOf(m.ciaddr), MAC: m.mac, State: Released, Expiry: atSecond(x.now)})
 	x.stats.Releases.Add(1)
 	x.tell(GivenBack, m.ciaddr)
+}
+
+// fromRelay reports whether a packet was sent by the relay that it names, on a
+// network other than our own: there any host could name itself one.
+func (x *exchange) fromRelay() bool {
+	id, ok := x.table.subnetOf(x.m.giaddr)
+	return ok && int(id) != x.local && u32Of(x.src.Addr()) == x.m.giaddr
 }
 
 // inform answers a DHCPINFORM: options, without a lease (RFC 2131, section 4.3.5).

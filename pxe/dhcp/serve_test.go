@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gantry-pod/gantry/pxe/boot"
@@ -19,6 +21,7 @@ import (
 	"github.com/gantry-pod/gantry/store/pebblekv"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/insomniacslk/dhcp/iana"
 )
 
 func testLog(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
@@ -225,6 +228,133 @@ func TestTwoMachinesWithOneMAC(t *testing.T) {
 	if three.YourIPAddr.Equal(two.YourIPAddr) {
 		t.Error("the declined address was offered again")
 	}
+}
+
+// TestInterfaceMadeAnew: sockets that are bound to an interface hear nothing of
+// its successor, and are not told. Serve ends, so that it is called again.
+func TestInterfaceMadeAnew(t *testing.T) {
+	w := newWire(t)
+	s, err := New(t.Context(), wireConfig(), &known{}, newMemory(), nil, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	serve := func() chan error {
+		ended := make(chan error, 1)
+		go func() { ended <- w.within(w.server, func() error { return s.Serve(ctx) }) }()
+		w.listening(67)
+		return ended
+	}
+	ended := serve()
+	w.remake()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "interface srv0") {
+			t.Errorf("Serve: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("Serve goes on, on an interface that is gone")
+	}
+	ended = serve()
+	p := &pod{t: t}
+	p.wantType(w.relay().ask(p.packet(mac(1), dhcpv4.MessageTypeDiscover), 5*time.Second), offerT)
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// TestProxyAnswersFromItsPort: who asked the boot server's port takes no answer
+// from another.
+func TestProxyAnswersFromItsPort(t *testing.T) {
+	w := newWire(t)
+	w.serve(Config{Interface: "srv0", Addr: ip("10.0.0.1"), Proxy: true}, &known{want: map[MAC]boot.Want{mac(1): boot.WantScript}}, newMemory(), nil)
+	w.run("ip", "-n", w.client, "addr", "add", "10.0.0.77/24", "dev", "cli0")
+	var conn *net.UDPConn
+	if err := w.within(w.client, func() (err error) {
+		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(10, 0, 0, 77), Port: 4011})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	p := &pod{t: t}
+	ask := p.packet(mac(1), requestT, withCiaddr("10.0.0.77"), withClass("PXEClient:Arch:00000:UNDI:002001", iana.INTEL_X86PC))
+	if _, err := conn.WriteTo(ask.ToBytes(), &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 4011}); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_, from, err := conn.ReadFromUDPAddrPort(make([]byte, 2048))
+	if err != nil || from.Port() != 4011 {
+		t.Errorf("answered from %v, %v; want port 4011", from, err)
+	}
+}
+
+// TestOwedRecords: what a failed commit held is not forgotten, as no client says
+// it again.
+func TestOwedRecords(t *testing.T) {
+	disk := newMemory()
+	s, err := New(t.Context(), testConfig(), &known{}, disk, nil, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	declined := Record{Addr: ip("10.0.0.100"), MAC: mac(1), State: Declined, Expiry: epoch}
+	bound := Record{Addr: ip("10.0.0.101"), MAC: mac(1), State: Bound, Expiry: epoch}
+	disk.fail = errors.New("disk full")
+	if err := s.store(t.Context(), []Record{declined, {Addr: bound.Addr, MAC: mac(2), State: Released}}); err == nil || s.Healthy() == nil {
+		t.Fatalf("stored on a full disk: %v, healthy: %v", err, s.Healthy())
+	}
+	for range 2 * maxOwed / maxPending {
+		if s.store(t.Context(), make([]Record, maxPending)) == nil || len(s.owed) > maxOwed {
+			t.Fatalf("%d records are owed", len(s.owed))
+		}
+	}
+	s.owed = s.owed[:0]
+	_ = s.store(t.Context(), []Record{declined, {Addr: bound.Addr, MAC: mac(2), State: Released}})
+	disk.fail = nil
+	if err := s.store(t.Context(), []Record{bound}); err != nil || s.Healthy() != nil || len(s.owed) != 0 {
+		t.Fatalf("%v, healthy: %v, owed: %v", err, s.Healthy(), s.owed)
+	}
+	if disk.records[declined.Addr] != declined || disk.records[bound.Addr] != bound {
+		t.Errorf("stored: %v", disk.records)
+	}
+}
+
+// TestStoredAgain: once the disk has room the server is well again, and what is
+// owed is stored, though no client asks.
+func TestStoredAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newMemory()
+		s, err := New(t.Context(), testConfig(), &known{}, disk, nil, testLog(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk.fail = errors.New("disk full")
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.commitLoop(t.Context(), &sockets{}, func(error) {})
+		}()
+		declined := Record{Addr: ip("10.0.0.100"), MAC: mac(1), State: Declined, Expiry: epoch}
+		d := decision{}
+		d.record(declined)
+		s.pending.add(&d, nil)
+		s.pending.ready()
+		synctest.Wait()
+		if s.Healthy() == nil {
+			t.Fatal("stored on a full disk")
+		}
+		disk.mu.Lock()
+		disk.fail = nil
+		disk.mu.Unlock()
+		time.Sleep(2 * storeAgain) // the bubble's time
+		synctest.Wait()
+		if s.Healthy() != nil || disk.records[declined.Addr] != declined {
+			t.Errorf("healthy: %v, stored: %v", s.Healthy(), disk.records)
+		}
+		s.pending.close()
+		<-ended
+	})
 }
 
 // TestNothingIsAcknowledgedUnsynced has the journal fail.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,9 @@ type Server struct {
 	events  chan Event
 	onEvent func(Event)
 	pending *pending
+
+	owed      []Record // what commits failed to store; the committer's
+	unhealthy atomic.Pointer[error]
 }
 
 // New returns a server that has loaded its leases from the journal. events, if
@@ -67,7 +71,7 @@ func New(ctx context.Context, cfg Config, oracle Oracle, journal Journal, events
 	if err != nil {
 		return nil, fmt.Errorf("dhcp: load leases: %w", err)
 	}
-	s.engine.table.restore(records)
+	s.engine.restore(records, s.clock())
 	return s, nil
 }
 
@@ -80,7 +84,7 @@ func steadyClock() func() time.Time {
 }
 
 // Serve answers until ctx ends, and then returns nil; or until the interface is
-// gone or a socket fails. What was acknowledged is durable however it ends. It
+// gone, or another of its name has come, or a socket fails. What was acknowledged is durable however it ends. It
 // may be called again after it has returned, for an interface that came back.
 func (s *Server) Serve(ctx context.Context) error {
 	socks, err := openSockets(s.cfg)
@@ -102,6 +106,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.onEvent != nil {
 		wg.Go(func() { s.eventLoop(ctx) })
 	}
+	wg.Go(func() {
+		if err := socks.watch(ctx, s.cfg.Interface); err != nil {
+			stop(err)
+		}
+	})
 	wg.Go(func() {
 		<-ctx.Done()
 		s.pending.close()
@@ -136,15 +145,18 @@ func (s *Server) loop(ctx context.Context, socks *sockets, wake int) error {
 				return err
 			}
 		}
+		if err := s.flush(out, socks, socks.requests); err != nil {
+			return err
+		}
 		if socks.boot >= 0 {
 			k, err := s.take(socks.boot, in, out, (*engine).handleBoot)
 			if err != nil {
 				return err
 			}
+			if err := s.flush(out, socks, socks.boot); err != nil {
+				return err
+			}
 			n += k
-		}
-		if err := s.flush(out, socks); err != nil {
-			return err
 		}
 		switch {
 		case n+m >= discoverBatch:
@@ -193,12 +205,14 @@ func (s *Server) take(fd int, in *inbox, out *outbox, handle handler) (int, erro
 	return n, nil
 }
 
-func (s *Server) flush(out *outbox, socks *sockets) error {
+// flush sends what the loop need not wait for, from the socket that was asked:
+// who asked the boot server's port hears nothing from another (iPXE, dhcp_proxy_rx).
+func (s *Server) flush(out *outbox, socks *sockets, udp int) error {
 	s.pending.ready()
 	if out.n == 0 {
 		return nil
 	}
-	unsent, err := out.flush(socks, s.engine.id, s.cfg.Port)
+	unsent, err := out.flush(socks, udp, s.engine.id, s.cfg.Port)
 	s.stats.Unsent.Add(uint64(unsent))
 	return err
 }

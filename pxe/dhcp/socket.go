@@ -1,8 +1,10 @@
 package dhcp
 
 import (
+	"context"
 	"fmt"
-	"net"
+	"syscall"
+	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -31,11 +33,7 @@ type sockets struct {
 // program steers discovers to one and all else to the other, so that the kernel
 // keeps two queues for us.
 func openSockets(cfg Config) (*sockets, error) {
-	ifi, err := net.InterfaceByName(cfg.Interface)
-	if err != nil {
-		return nil, fmt.Errorf("dhcp: Interface %s: %w", cfg.Interface, err)
-	}
-	s := &sockets{requests: -1, discovers: -1, boot: -1, link: -1, ifindex: ifi.Index}
+	s := &sockets{requests: -1, discovers: -1, boot: -1, link: -1}
 	if err := s.open(cfg); err != nil {
 		s.close()
 		return nil, err
@@ -43,14 +41,20 @@ func openSockets(cfg Config) (*sockets, error) {
 	return s, nil
 }
 
-func (s *sockets) open(cfg Config) error {
-	// A port shared by SO_REUSEPORT would be shared with a second server of
-	// ours as well, and neither would notice. So ask for it alone first.
-	alone, err := udpSocket(cfg.Interface, cfg.Port, false, 0)
-	if err != nil {
+func (s *sockets) open(cfg Config) (err error) {
+	// Protocol 0: it receives nothing.
+	if s.link, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("dhcp: packet socket: %w", err)
+	}
+	// Before any is bound: watch then sees if it changes meanwhile.
+	if s.ifindex, err = s.index(cfg.Interface); err != nil {
 		return err
 	}
-	unix.Close(alone)
+	// A port shared by SO_REUSEPORT would be shared with a second server of
+	// ours as well, and neither would notice. So ask for it alone first.
+	if err := portIsFree(cfg.Interface, cfg.Port); err != nil {
+		return err
+	}
 	// The order of binding is the index that the steering program returns.
 	if s.requests, err = udpSocket(cfg.Interface, cfg.Port, true, requestQueue); err != nil {
 		return err
@@ -66,11 +70,55 @@ func (s *sockets) open(cfg Config) error {
 			return err
 		}
 	}
-	// Protocol 0: it receives nothing.
-	if s.link, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
-		return fmt.Errorf("dhcp: packet socket: %w", err)
-	}
 	return nil
+}
+
+// portIsFree takes a port and lets go of it. No process is forked meanwhile: until
+// it executes its program it would have the port too.
+func portIsFree(device string, port uint16) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	fd, err := udpSocket(device, port, false, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+// watchEvery is how often the interface is looked at that the sockets are bound to.
+const watchEvery = time.Second
+
+// watch returns an error when the interface is gone or was made anew, and nil
+// when ctx ends: the kernel binds to its number, and says nothing when that ends.
+func (s *sockets) watch(ctx context.Context, device string) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		index, err := s.index(device)
+		if err != nil {
+			return err
+		}
+		if index != s.ifindex {
+			return fmt.Errorf("dhcp: interface %s was made anew", device)
+		}
+	}
+}
+
+// index returns an interface's number now, in the sockets' network namespace.
+func (s *sockets) index(device string) (int, error) {
+	req, err := unix.NewIfreq(device)
+	if err == nil {
+		err = unix.IoctlIfreq(s.link, unix.SIOCGIFINDEX, req)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("dhcp: interface %s: %w", device, err)
+	}
+	return int(req.Uint32()), nil
 }
 
 func udpSocket(device string, port uint16, shared bool, queue int) (int, error) {
@@ -154,7 +202,10 @@ func (s *sockets) steer() error {
 	return nil
 }
 
+// close closes the sockets; it waits for a fork under way, as portIsFree does.
 func (s *sockets) close() {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for _, fd := range []int{s.requests, s.discovers, s.boot, s.link} {
 		if fd >= 0 {
 			unix.Close(fd)

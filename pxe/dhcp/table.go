@@ -143,6 +143,12 @@ func (t *table) free(i uint32, c client, now uint32) bool {
 	return e.client == c || e.list == listNone || e.list == listFree || e.expiry <= now
 }
 
+// leases reports whether an entry is a lease that lasts.
+func (t *table) leases(i, now uint32) bool {
+	e := &t.entries[i]
+	return (e.list == listBoot || e.list == listLease || e.list == listLoaded) && e.expiry > now
+}
+
 // assign gives an entry to a client until expiry, on one of the lists; whoever
 // had the entry loses it. An address that the client leased before is no longer
 // tied to it, but stays out of use until that lease ends.
@@ -238,6 +244,9 @@ func (t *table) restore(records []Record) {
 		}
 		i := t.reserve(subnet, addr)
 		c := clientOf(r.MAC, subnet)
+		if r.MAC == (MAC{}) {
+			c = 0
+		}
 		expiry := seconds(r.Expiry)
 		switch r.State {
 		case Bound:

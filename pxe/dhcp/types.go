@@ -66,7 +66,9 @@ func (s State) String() string {
 // Record is the durable state of one address: the newest record of an address
 // replaces all older ones.
 type Record struct {
-	Addr   netip.Addr
+	Addr netip.Addr
+	// MAC is whose address it is or was; zero where it is nobody's any more but
+	// stays out of use until Expiry.
 	MAC    MAC
 	State  State
 	Expiry time.Time // in whole seconds

@@ -123,6 +123,16 @@ func (w *wire) listening(port uint16) {
 	w.t.Fatalf("nobody listens on port %d", port)
 }
 
+// remake takes the server's interface away and gives it another of its name.
+func (w *wire) remake() {
+	w.t.Helper()
+	w.run("ip", "-n", w.server, "link", "del", "srv0")
+	w.run("ip", "-n", w.server, "link", "add", "srv0", "type", "veth", "peer", "name", "cli0", "netns", w.client)
+	w.run("ip", "-n", w.server, "addr", "add", "10.0.0.1/24", "dev", "srv0")
+	w.run("ip", "-n", w.server, "link", "set", "srv0", "up")
+	w.run("ip", "-n", w.client, "link", "set", "cli0", "up")
+}
+
 // relay is a socket at which the server sees a relay.
 type relay struct {
 	t    *testing.T

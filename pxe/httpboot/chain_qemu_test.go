@@ -254,6 +254,24 @@ func TestBIOS(t *testing.T) {
 	}
 }
 
+// TestBIOSSecondDisk: the system is on the second disk, the first is blank.
+func TestBIOSSecondDisk(t *testing.T) {
+	if !netnstest.Inside(t) {
+		return
+	}
+	p := newPod(t)
+	p.advertise()
+	second := filepath.Join(p.dir, "second")
+	for path, content := range map[string][]byte{filepath.Join(p.dir, "disk"): make([]byte, 1<<20), second: bootSector()} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.boot("-device", "virtio-net-pci,netdev=n,bootindex=1,mac="+machineMAC,
+		"-drive", "file="+second+",format=raw,if=none,id=e", "-device", "virtio-blk-pci,drive=e,bootindex=3")
+	p.await("GANTRY-DISK", 80*time.Second)
+}
+
 // TestBIOSUnanswered is the counter-proof: without answers iPXE waits.
 func TestBIOSUnanswered(t *testing.T) {
 	if !netnstest.Inside(t) {

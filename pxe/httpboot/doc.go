@@ -14,5 +14,6 @@
 // What always holds: no value gets into a script that could end its line or
 // have iPXE expand it; boot files are never slowed down for images; each
 // client gets an equal share of the images' rate, however many connections it
-// opens; a client that stops reading is dropped.
+// opens, and decisions about a script five times a second; a client that stops
+// reading is dropped.
 package httpboot

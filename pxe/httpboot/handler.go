@@ -51,8 +51,15 @@ type Access struct {
 type handler struct {
 	cfg      Config
 	scripter Scripter
+	pace     *Pace // of scripts: each is a decision, and may be a commit
 	log      *slog.Logger
 }
+
+// A machine fetches its script once in ten seconds.
+const (
+	scriptRate  = 5
+	scriptBurst = 20
+)
 
 // New returns the handler. It is safe for concurrent use.
 func New(cfg Config, scripter Scripter, log *slog.Logger) (http.Handler, error) {
@@ -67,7 +74,7 @@ func New(cfg Config, scripter Scripter, log *slog.Logger) (http.Handler, error) 
 	if cfg.StallTimeout == 0 {
 		cfg.StallTimeout = time.Minute
 	}
-	h := &handler{cfg: cfg, scripter: scripter, log: log}
+	h := &handler{cfg: cfg, scripter: scripter, pace: NewPace(scriptRate, scriptBurst, time.Now), log: log}
 	mux := http.NewServeMux()
 	mux.Handle("GET /boot/{script}", h.record(h.script))
 	mux.Handle("GET /boot/loader/{name...}", h.record(h.files(cfg.Loaders)))
@@ -97,8 +104,13 @@ func (h *handler) script(w http.ResponseWriter, r *http.Request) {
 }
 
 // plan renders what the Scripter says. What it cannot say now, it is asked
-// again: a machine that gets no script would go on to its disk.
+// again: a machine that gets no script would go on to its disk. So one that
+// asks too often is told to wait, not that it failed.
 func (h *handler) plan(r *http.Request, mac net.HardwareAddr) string {
+	if !h.pace.Allow(client(r)) {
+		text, _ := render(Wait{For: 10 * time.Second, Reason: "scripts are asked for too often from this address"}, mac, "")
+		return text
+	}
 	p, err := h.scripter.Script(r.Context(), mac, client(r))
 	if err != nil {
 		h.log.Error("no boot plan", "mac", mac.String(), "client", client(r), "err", err)

@@ -378,3 +378,19 @@ func TestLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestScriptFlood: who asks without end is told to wait, without a decision.
+func TestScriptFlood(t *testing.T) {
+	asked := 0
+	base := start(t, Config{}, scripter(func(string) (Plan, error) {
+		asked++
+		return LocalDisk{}, nil
+	}))
+	var last reply
+	for range 10 * scriptBurst {
+		last = do(t, "GET", base+"/boot/52-54-00-00-00-01.ipxe")
+	}
+	if asked >= 10*scriptBurst || last.status != 200 || !strings.Contains(last.body, "too often") || strings.Contains(last.body, "sanboot") {
+		t.Errorf("%d decisions; the last answer: %d %q", asked, last.status, last.body)
+	}
+}

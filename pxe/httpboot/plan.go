@@ -28,9 +28,9 @@ type NetbootAgent struct {
 	Args       []string // kernel arguments, one each, without white space
 }
 
-// LocalDisk boots the machine's own disk. With BIOS the first disk's boot
-// sector is started; with UEFI the firmware goes on to the next entry of its
-// boot order.
+// LocalDisk boots the machine's own disk. With BIOS the boot sector of the
+// first disk that has one is started; with UEFI the firmware goes on to the next
+// entry of its boot order.
 type LocalDisk struct{}
 
 // Wait has the machine ask again.

@@ -89,9 +89,12 @@ func kernelLines(p NetbootAgent, command string) []string {
 // localDiskLines start the machine's own disk.
 //
 // With BIOS, leaving iPXE for the firmware's next boot device depends on the
-// PXE ROM that started it, and some machines hang or start over: so the first
-// disk's boot sector is started by iPXE itself (ipxe.org/cmd/sanboot), and
-// leaving is what remains if that fails. --no-describe: there is no SAN.
+// PXE ROM that started it, and some machines hang or start over: so a disk's
+// boot sector is started by iPXE itself (ipxe.org/cmd/sanboot), and leaving is
+// what remains if that fails. The system need not be on the first disk: the
+// agent chooses by size, or as it was told. iPXE refuses a disk without a boot
+// sector's signature, and all but the system's were wiped, so the first four
+// are tried in turn. --no-describe: there is no SAN.
 //
 // With UEFI, a loader of ours finds the disk's own and starts it, if there is
 // one (Config.DiskLoader). Otherwise iPXE leaves with a status other than 0: a
@@ -110,6 +113,9 @@ func localDiskLines(diskLoader string) []string {
 		efi,
 		":bios",
 		"sanboot --no-describe --drive 0x80 ||",
+		"sanboot --no-describe --drive 0x81 ||",
+		"sanboot --no-describe --drive 0x82 ||",
+		"sanboot --no-describe --drive 0x83 ||",
 		"echo Gantry: no disk could be started, leaving it to the firmware",
 		"exit 1",
 	}

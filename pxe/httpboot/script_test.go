@@ -48,6 +48,9 @@ iseq ${platform} efi || goto bios
 chain /boot/loader/localdisk.efi || exit 1
 :bios
 sanboot --no-describe --drive 0x80 ||
+sanboot --no-describe --drive 0x81 ||
+sanboot --no-describe --drive 0x82 ||
+sanboot --no-describe --drive 0x83 ||
 echo Gantry: no disk could be started, leaving it to the firmware
 exit 1
 `},

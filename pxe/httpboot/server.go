@@ -1,6 +1,7 @@
 package httpboot
 
 import (
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,13 +17,45 @@ import (
 // take hours. Serve it on a listener from [Limit].
 func Server(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           bounded(h),
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    8 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// bodyTime is how long a request's body may take to come.
+const bodyTime = 10 * time.Second
+
+// bounded has request bodies come in time. A server's ReadTimeout would do that
+// too, but it stays in force while the request is answered, and ends its context
+// when it has passed: in the middle of a long poll, or of an image.
+func bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != http.NoBody {
+			c := http.NewResponseController(w)
+			_ = c.SetReadDeadline(time.Now().Add(bodyTime))
+			r = r.WithContext(r.Context())
+			r.Body = &body{ReadCloser: r.Body, c: c}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// body lifts the connection's deadline once it has come whole.
+type body struct {
+	io.ReadCloser
+	c *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = b.c.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // Limit bounds the connections of a listener, in total and per client address.
@@ -81,6 +114,10 @@ type limitedConn struct {
 	net.Conn
 	leave func()
 }
+
+// ReadFrom implements io.ReaderFrom: without it net/http would copy files through
+// memory, for the connection inside can have the kernel send them.
+func (c *limitedConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
 // Close implements net.Conn.
 func (c *limitedConn) Close() error {

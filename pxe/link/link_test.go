@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,6 +111,53 @@ func TestUntagged(t *testing.T) {
 	}
 	if err := Remove(t.Context(), spec); err != nil || !strings.Contains(addresses(t, "eth1"), "10.9.0.1/24") {
 		t.Errorf("another's address was removed (%v)", err)
+	}
+}
+
+// TestStale has the declaration change between two starts: what the first made is
+// taken back, and nothing else.
+func TestStale(t *testing.T) {
+	if !netnstest.Inside(t) {
+		return
+	}
+	for _, name := range []string{"eth1", "eth1.40", "eth1.41", "lan"} {
+		ip(t, "link", "add", name, "type", "veth", "peer", "name", name+"-far")
+	}
+	ip(t, "link", "set", "eth1.40", "alias", markInterface) // as if made as VLANs
+	ip(t, "link", "set", "eth1.41", "alias", markInterface)
+	ip(t, "addr", "add", "10.9.0.1/24", "dev", "eth1.40")
+	ip(t, "addr", "add", "10.9.0.1/24", "dev", "eth1.41")
+	ip(t, "link", "set", "lan", "alias", "gantry address of the office")
+	ip(t, "addr", "add", "192.0.2.7/32", "dev", "eth1")
+	if _, err := Ensure(t.Context(), Spec{Device: "eth1", Address: netip.MustParsePrefix("10.8.0.1/24")}); err != nil {
+		t.Fatal(err)
+	}
+
+	now := Spec{Parent: "eth1", VLAN: 41, Address: netip.MustParsePrefix("10.9.0.1/24")}
+	done, err := RemoveStale(t.Context(), now)
+	slices.Sort(done)
+	if d := cmp.Diff([]string{"removed the address 10.8.0.1/24 of eth1", "removed the interface eth1.40"}, done); d != "" || err != nil {
+		t.Errorf("%s %v", d, err)
+	}
+	if got := addresses(t, "eth1"); got != "192.0.2.7/32" {
+		t.Errorf("eth1 has %q, want the administrator's address alone", got)
+	}
+	if _, err := netlink.LinkByName("lan"); err != nil || addresses(t, "eth1.41") != "10.9.0.1/24" {
+		t.Errorf("what is declared, or another's, is gone: %v", err)
+	}
+	if done, err := RemoveStale(t.Context(), now); len(done) != 0 || err != nil {
+		t.Errorf("again: %v, %v", done, err)
+	}
+	now.Address = netip.MustParsePrefix("10.9.0.2/24")
+	if done, err := RemoveStale(t.Context(), now); len(done) != 1 || err != nil {
+		t.Errorf("another address of the same VLAN: %v, %v", done, err)
+	}
+	untagged := Spec{Device: "eth1", Address: netip.MustParsePrefix("10.8.0.1/24")}
+	if _, err := Ensure(t.Context(), untagged); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := RemoveStale(t.Context(), untagged); len(done) != 0 || err != nil {
+		t.Errorf("what is declared was removed: %v, %v", done, err)
 	}
 }
 

@@ -3,7 +3,8 @@
 // with its address and MTU.
 //
 // [Ensure] makes it so and can be called again at any time; [Watch] does that
-// whenever the kernel tells of a change; [Remove] takes back what was made.
+// whenever the kernel tells of a change; [RemoveStale] takes back what was made for
+// an earlier declaration, [Remove] what was made for this one.
 // What was made is marked in the kernel (an interface's ifalias), so that it is
 // known again after a crash, and nothing else is ever deleted. Addresses that
 // others put on the interface are left alone.

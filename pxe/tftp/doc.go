@@ -4,9 +4,9 @@
 //
 // A [Server] listens on one port and answers each read request from a
 // connected UDP socket of its own, so that the kernel drops what other
-// addresses or ports send into a transfer. A few event loops own all
-// transfers; file reads and [Opener] calls happen outside them, so a slow
-// file delays nobody but its reader. Whole windows leave as ready-made
+// addresses or ports send into a transfer. A few event loops take the requests
+// and own all transfers; what may wait for a disk, [Opener.Open] and reads,
+// happens outside them, so a slow file delays nobody but its reader. Whole windows leave as ready-made
 // packets by UDP segmentation offload, or by sendmmsg where the device
 // cannot.
 //

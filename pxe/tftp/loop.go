@@ -27,6 +27,8 @@ type loop struct {
 	wake     int // eventfd
 	sessions map[int32]*session
 	readers  sync.WaitGroup
+	request  []byte    // a request, while it is taken
+	oob      []byte    // and its control messages
 	once     sync.Once // of release: a number that is closed twice is another's by then
 
 	mu     sync.Mutex // guards events and closed
@@ -44,8 +46,10 @@ func newLoop(srv *Server) (*loop, error) {
 		unix.Close(ep)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	l := &loop{srv: srv, epoll: ep, wake: wake, sessions: map[int32]*session{}}
-	if err := l.watch(unix.EPOLL_CTL_ADD, wake, unix.EPOLLIN); err != nil {
+	l := &loop{srv: srv, epoll: ep, wake: wake, sessions: map[int32]*session{},
+		request: make([]byte, maxRequest+1), oob: make([]byte, 256)}
+	if err := errors.Join(l.watch(unix.EPOLL_CTL_ADD, wake, unix.EPOLLIN),
+		l.watch(unix.EPOLL_CTL_ADD, srv.listener.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE)); err != nil {
 		l.release()
 		return nil, err
 	}
@@ -102,26 +106,30 @@ func (l *loop) run() error {
 	events := make([]unix.EpollEvent, 128)
 	packet := make([]byte, 2048) // ACKs and ERRORs; longer ones are cut, which harms nothing
 	ticked := time.Now()
+	w := waiter{epoll: l.epoll}
 	for {
 		timeout := -1
 		if len(l.sessions) > 0 {
 			timeout = int(tickEvery.Milliseconds())
 		}
-		n, err := unix.EpollWait(l.epoll, events, timeout)
+		n, err := w.wait(events, timeout)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			l.abandon()
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
 		now := time.Now()
 		for _, e := range events[:max(n, 0)] {
-			if int(e.Fd) == l.wake {
+			switch int(e.Fd) {
+			case l.wake:
 				if !l.takeEvents() {
 					l.abandon()
 					return nil
 				}
-				continue
+			case l.srv.listener.fd:
+				l.requests()
+			default:
+				l.ready(e, packet, now)
 			}
-			l.ready(e, packet, now)
 		}
 		if now.Sub(ticked) >= tickEvery {
 			ticked = now

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,8 +35,19 @@ type Opener interface {
 	Open(ctx context.Context, name string, peer netip.AddrPort) (File, error)
 }
 
+// Ready is an Opener that has some files at hand.
+type Ready interface {
+	// OpenNow is Open without waiting for anything; false if Open has to be
+	// called. It is called concurrently, by the loops that carry transfers.
+	OpenNow(name string, peer netip.AddrPort) (File, bool)
+}
+
 // Root is an Opener over a directory. Close it when the server has returned.
-type Root struct{ root *os.Root }
+// It keeps what is asked for often in memory (see held), and is Ready with it.
+type Root struct {
+	root *os.Root
+	held held
+}
 
 // Dir opens a directory to serve regular files from. Names are taken as
 // relative to it, with or without leading slashes; no ".." and no symbolic
@@ -45,7 +57,7 @@ func Dir(dir string) (*Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open TFTP root: %w", err)
 	}
-	return &Root{root}, nil
+	return &Root{root: root}, nil
 }
 
 // Close releases the directory.
@@ -53,12 +65,12 @@ func (r *Root) Close() error { return r.root.Close() }
 
 // Open implements Opener.
 func (r *Root) Open(_ context.Context, name string, _ netip.AddrPort) (File, error) {
-	rel := strings.TrimLeft(name, "/")
-	if slices.Contains(strings.Split(rel, "/"), "..") {
-		return nil, fmt.Errorf("open %q: name has a \"..\": %w", name, fs.ErrPermission)
+	rel, err := within(name)
+	if err != nil {
+		return nil, err
 	}
 	// O_NONBLOCK: opening a FIFO that someone left there must not hang.
-	f, err := r.root.OpenFile(path.Clean(rel), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := r.root.OpenFile(rel, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", name, err)
 	}
@@ -70,7 +82,37 @@ func (r *Root) Open(_ context.Context, name string, _ netip.AddrPort) (File, err
 		f.Close()
 		return nil, fmt.Errorf("open %q: %w", name, err)
 	}
+	if c := r.held.keep(rel, f, info, time.Now()); c != nil {
+		f.Close()
+		return c, nil
+	}
 	return &diskFile{f, info.Size()}, nil
+}
+
+// OpenNow implements Ready.
+func (r *Root) OpenNow(name string, _ netip.AddrPort) (File, bool) {
+	rel, err := within(name)
+	if err != nil {
+		return nil, false
+	}
+	c := r.held.get(rel)
+	if c == nil {
+		return nil, false
+	}
+	if info, err := r.root.Stat(rel); err != nil || !c.is(info) {
+		r.held.drop(rel)
+		return nil, false
+	}
+	return c, true
+}
+
+// within is name relative to the directory.
+func within(name string) (string, error) {
+	rel := strings.TrimLeft(name, "/")
+	if slices.Contains(strings.Split(rel, "/"), "..") {
+		return "", fmt.Errorf("open %q: name has a \"..\": %w", name, fs.ErrPermission)
+	}
+	return path.Clean(rel), nil
 }
 
 type diskFile struct {

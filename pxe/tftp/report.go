@@ -1,10 +1,8 @@
 package tftp
 
 import (
-	"context"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -19,7 +17,7 @@ func (s *Server) refuse(peer netip.AddrPort, local netip.Addr, name string, err 
 	}
 	s.counters.refused.Add(1)
 	s.warn("request refused", "peer", peer, "name", name, "err", err)
-	_, _, _ = s.conn.WriteMsgUDPAddrPort(appendError(nil, clientText(err)), source(local), peer)
+	s.listener.send(appendError(nil, clientText(err)), local, peer)
 }
 
 // clientText is what a client is told of an error: what it did, nothing of
@@ -52,15 +50,16 @@ func (s *Server) ended(ses *session, err error) {
 		t.Bytes = ses.pager.offset
 	}
 	s.counters.add(t)
-	level, msg := slog.LevelInfo, "file sent"
+	args := []any{"peer", t.Peer, "name", t.Name, "bytes", t.Bytes, "took", t.Took,
+		"blksize", t.BlockSize, "windowsize", t.Window, "resent", t.Resent}
 	switch {
+	case err == nil:
+		s.log.Info("file sent", args...)
 	case errors.Is(err, errAborted): // firmware asks for the size and hangs up
-		msg = "client ended the transfer"
-	case err != nil:
-		level, msg = slog.LevelWarn, "file not sent"
+		s.log.Debug("client ended the transfer", append(args, "err", err)...)
+	default:
+		s.warn("file not sent", append(args, "err", err)...)
 	}
-	s.log.Log(context.Background(), level, msg, "peer", t.Peer, "name", t.Name, "bytes", t.Bytes,
-		"took", t.Took, "blksize", t.BlockSize, "windowsize", t.Window, "resent", t.Resent, "err", t.Err)
 	if s.cfg.OnTransfer != nil {
 		s.cfg.OnTransfer(t)
 	}

@@ -55,10 +55,12 @@ func (s *session) begin(now time.Time, c *Config) error {
 	return s.push()
 }
 
-// arm sets when to send again, later with each try unless the client chose.
+// arm sets when to send again, later with each try unless the client chose. It
+// has a say only once it has answered, or a few packets from addresses where
+// nobody is could hold all sessions for long.
 func (s *session) arm(now time.Time, c *Config) {
 	wait := s.terms.timeout
-	if wait == 0 {
+	if wait == 0 || s.oack != nil {
 		wait = c.Timeout << min(s.tries, 3)
 	}
 	s.expires = now.Add(wait)

@@ -6,25 +6,36 @@ import (
 	"time"
 )
 
-// start opens the file and the socket, reads the first page, and sends the first
-// packets: here and not in the loop, which would have to be woken up first.
-func (s *Server) start(ctx context.Context, req request, peer netip.AddrPort, local netip.Addr) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.OpenTimeout)
+// open opens the file, and starts its transfer or refuses the request. It may
+// wait for a disk. The first packets leave from here and not from the loop,
+// which would have to be woken up first.
+func (s *Server) open(req request, peer netip.AddrPort, local netip.Addr) *session {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.OpenTimeout)
 	defer cancel()
 	f, err := s.opener.Open(ctx, req.name, peer)
 	if err != nil {
-		return nil, err
+		s.admission.leave(peer)
+		s.refuse(peer, local, req.name, err)
+		return nil
 	}
+	return s.start(req, f, peer, local)
+}
+
+// start sends the first packets of f, which it closes if it cannot: then the
+// request was refused and there is no session.
+func (s *Server) start(req request, f File, peer netip.AddrPort, local netip.Addr) *session {
 	session, err := s.negotiate(req, f, peer, local)
 	if err != nil {
 		f.Close()
-		return nil, err
-	}
-	if err := session.begin(time.Now(), &s.cfg); err != nil {
+	} else if err = session.begin(time.Now(), &s.cfg); err != nil {
 		session.discard()
-		return nil, err
 	}
-	return session, nil
+	if err != nil {
+		s.admission.leave(peer)
+		s.refuse(peer, local, req.name, err)
+		return nil
+	}
+	return session
 }
 
 func (s *Server) negotiate(req request, f File, peer netip.AddrPort, local netip.Addr) (*session, error) {

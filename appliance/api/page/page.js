@@ -22,12 +22,12 @@ const secs = (from, to) => { const s = seconds(from, to); return s === "" ? "" :
 
 function drawMachine(m) {
   const inv = m.inventory;
-  const hw = inv ? `${inv.cpu.threads} × ${inv.cpu.model || inv.cpu.arch}, ${gib(inv.memory)}, ${(inv.disks || []).map((d) => gib(d.bytes)).join(" + ")}, ${inv.firmware.toUpperCase()}` : "not inspected";
+  const hw = inv ? `${inv.cpu.threads} × ${inv.cpu.model || inv.cpu.arch}, ${gib(inv.memory)} memory, ${(inv.disks || []).map((d) => gib(d.bytes)).join(" + ") || "no"} disk, ${inv.firmware.toUpperCase()}` : "not inspected";
   return el("tr", {},
     el("td", {}, el("strong", {}, m.id), el("div", { class: "dim" }, (m.macs || [])[0] || "")),
-    el("td", {}, el("span", { class: "state s-" + m.status.state }, m.status.state), el("div", { class: "dim" }, m.status.reason || "")),
+    el("td", { class: "free" }, el("span", { class: "state s-" + m.status.state }, m.status.state), el("div", { class: "dim" }, m.status.reason || "")),
     el("td", {}, m.server ? m.server.hostname : "—", el("div", { class: "dim" }, m.server ? m.server.image : "")),
-    el("td", {}, hw), el("td", {}, m.address || "—"),
+    el("td", { class: "free wide" }, hw), el("td", {}, m.address || "—"),
     el("td", {}, (m.power || []).map((f) => `${f.pdu}/${f.outlet}`).join(", ") || "by hand"));
 }
 
@@ -37,14 +37,14 @@ function drawRequest(r) {
     el("span", { class: "dim" }, `${secs(r.created, r.ended)} · ${r.by} · ${r.id}`)));
   const steps = el("ul", { class: "steps" });
   for (const s of r.steps || []) {
-    const li = el("li", {}, el("span", { class: "state s-" + s.status }, `${s.name} ${secs(s.began, s.ended)}${s.attempt > 1 ? ` (attempt ${s.attempt})` : ""}`));
+    const li = el("li", {}, el("span", { class: "state s-" + s.status }, `${s.undo ? "undo: " : ""}${s.name} ${secs(s.began, s.ended)}${s.attempt > 1 ? ` (attempt ${s.attempt})` : ""}`));
     if (s.phases) li.append(el("ul", {}, ...s.phases.map((p) => el("li", {}, `${p.name} ${secs(p.began, p.ended)}`))));
     steps.append(li);
   }
   a.append(steps);
   if (r.progress) {
     const p = r.progress;
-    let text = `${p.phase || p.step}: ${p.message || ""}`;
+    let text = `${p.phase || p.step}:` + (p.message ? " " + p.message : "");
     if (p.total) {
       text += ` ${mib(p.done)} of ${mib(p.total)}` + (p.rate ? `, ${mib(p.rate)}/s` : "") + (p.remaining_seconds ? `, ${p.remaining_seconds.toFixed(0)} s left` : "");
       a.append(el("progress", { max: p.total, value: p.done || 0, "aria-label": text }));
@@ -76,8 +76,9 @@ const events = new EventSource("/v1/events");
 for (const kind of ["machine", "request", "alert"]) {
   events.addEventListener(kind, (e) => { const v = JSON.parse(e.data); state[kind].set(v.id, v); schedule(); });
 }
+events.addEventListener("gone", (e) => { const v = JSON.parse(e.data); state[v.kind].delete(v.id); schedule(); });
 events.addEventListener("open", () => { for (const m of Object.values(state)) m.clear(); $("link").textContent = "live"; });
 events.addEventListener("ready", () => { schedule(); });
 events.addEventListener("error", () => { $("link").textContent = `no connection since ${new Date().toLocaleTimeString()}; trying again`; });
-fetch("/v1/status").then((r) => r.json()).then((s) => { $("pod").textContent = s.pod; document.title = `Gantry ${s.pod}`; });
+fetch("/v1/status").then((r) => r.json()).then((s) => { $("pod").textContent = s.pod; document.title = `Gantry ${s.pod}`; }).catch(() => {}); // the link says that nobody answers
 setInterval(() => { if ([...state.request.values()].some((r) => r.status === "running")) schedule(); }, 1000);

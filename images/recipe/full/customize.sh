@@ -36,6 +36,10 @@ printf '[Match]\nType=ether\n[Network]\nDHCP=yes\n[DHCP]\nUseDomains=yes\n' >"$r
 printf '[Service]\nExecStart=\nExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=30\n' |
 	install -D -m 644 /dev/stdin "$root/etc/systemd/system/systemd-networkd-wait-online.service.d/any.conf"
 
+# The one locale that needs no generating; cloud-init's default, en_US.UTF-8, is
+# not made here, and its module would fail. A seed may ask for another.
+echo 'LANG=C.UTF-8' >"$root/etc/default/locale"
+
 # cloud-init looks at the seed and nowhere else, and changes only what a seed
 # asks for: looking for clouds is most of its time.
 printf 'datasource_list: [ NoCloud, None ]\n' >"$root/etc/cloud/cloud.cfg.d/90_datasource.cfg"
@@ -43,6 +47,7 @@ printf 'instance-id: image\n' >"$root/var/lib/cloud/seed/nocloud/meta-data"
 printf '#cloud-config\n{}\n' >"$root/var/lib/cloud/seed/nocloud/user-data"
 cat >"$root/etc/cloud/cloud.cfg.d/91_image.cfg" <<'C'
 network: {config: disabled}
+locale: false
 ssh_deletekeys: false
 ssh_genkeytypes: [ed25519]
 disable_root: false
@@ -78,5 +83,8 @@ chroot "$root" passwd -q -l root
 # What differs from one build to the next and is made again when it is needed.
 # Python's compiled files stay: without them cloud-init compiles itself first.
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/{apt,debconf,ldconfig,man,cracklib,fontconfig}/* \
-	"$root"/var/log/* "$root"/tmp/* "$root"/run/* "$root"/etc/*- "$root"/root/.cache "$root"/root/.bash_history
+	"$root"/var/log/* "$root"/run/* "$root"/etc/*- "$root"/root/.cache "$root"/root/.bash_history
 mkdir -p "$root/var/cache/apt/archives/partial" "$root/var/lib/apt/lists/partial"
+# mmdebstrap keeps its apt.conf there: without it, its last steps would empty the
+# package lists of this host instead of the tree's. It removes it itself.
+find "$root/tmp" -mindepth 1 -maxdepth 1 ! -name 'mmdebstrap.*' -exec rm -rf {} +

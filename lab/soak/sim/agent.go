@@ -48,15 +48,17 @@ func (m *machine) agent(ctx context.Context, server, name, token, bootIF string)
 	return w.Run(ctx)
 }
 
-// forge says hello with tokens that are not this boot's. None may be believed.
+// forge wants another machine's script, and says hello with tokens that are not
+// this boot's. None may be believed.
 func (m *machine) forge(ctx context.Context, server, token string, h job.Hello, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	other := h
+	other, otherMAC := h, neighbourMAC(m.spec.MAC, "01")
 	other.Machine = "m1"
 	if h.Machine == "m1" {
-		other.Machine = "m2"
+		other.Machine, otherMAC = "m2", neighbourMAC(m.spec.MAC, "02")
 	}
+	m.steal(ctx, server+"/boot/"+strings.ReplaceAll(otherMAC, ":", "-")+".ipxe")
 	for _, try := range []struct {
 		what, token string
 		hello       job.Hello
@@ -68,6 +70,20 @@ func (m *machine) forge(ctx context.Context, server, token string, h job.Hello, 
 		if err == nil {
 			m.tell(Event{What: Intruded, Detail: try.what})
 		}
+	}
+}
+
+// neighbourMAC is the MAC address of the rack's machine with that number.
+func neighbourMAC(mac, number string) string { return mac[:len(mac)-len(number)] + number }
+
+// steal asks for another machine's script. It must not get one that does anything.
+func (m *machine) steal(ctx context.Context, url string) {
+	text, err := m.fetch(ctx, url)
+	if err != nil {
+		return
+	}
+	if s, err := readScript(text, url); err != nil || s.disk || s.kernel != "" {
+		m.tell(Event{What: Intruded, Detail: "another machine's script: " + text})
 	}
 }
 

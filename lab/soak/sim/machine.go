@@ -53,7 +53,7 @@ const (
 	StartedDisk What = "started-disk"
 	// EmptyDisk: it was told to start its disk, and there is no system on it.
 	EmptyDisk What = "empty-disk"
-	// Intruded: the appliance took a token that it should not have.
+	// Intruded: the appliance took a token that it should not have, or gave one.
 	Intruded What = "intruded"
 )
 
@@ -65,7 +65,8 @@ type Order struct {
 	// having been carried out, or arrive twice.
 	Lose   int `json:",omitempty"`
 	Double int `json:",omitempty"`
-	// Forge has it try a wrong token before the agent's next hello.
+	// Forge has it want another machine's script, and try wrong tokens, before the
+	// agent's next hello.
 	Forge bool `json:",omitempty"`
 }
 

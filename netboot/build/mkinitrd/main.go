@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/gantry-pod/gantry/netboot/build"
@@ -40,6 +41,10 @@ func run(c build.Config, cache string) error {
 		if err := compile(c.Agent); err != nil {
 			return fmt.Errorf("compile the agent: %w", err)
 		}
+	}
+	c.Lacking = func(modules []string) {
+		fmt.Fprintf(os.Stderr, "mkinitrd: %s has no firmware for: %s\n  machines with such devices need it: install Debian's firmware-* packages (non-free-firmware) and build again\n",
+			c.Firmware, strings.Join(modules, " "))
 	}
 	sizes, err := build.Build(c)
 	if err != nil {
