@@ -214,7 +214,7 @@ const halfWritten = "image/write half done"
 // What is tried again ends as it should, what is not ends wiped.
 func TestMachineDies(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, "mk", "boot: 45s, verify: 60s, agent_lost: 10s", small("m1"), small("m2"), small("m3"), smallUEFI("u1"))
+	p := newPod(t, "mk", "boot: 75s, verify: 150s, agent_lost: 20s", small("m1"), small("m2"), small("m3"), smallUEFI("u1"))
 	p.importMini(t)
 	var whole []string // the stages of a deployment that nobody disturbed
 	t.Run("before", func(t *testing.T) {

@@ -66,6 +66,10 @@ func newPod(t *testing.T, letter, times string, machines ...machine.Spec) *pod {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("appliance.log ends with:\n%s", tail(filepath.Join(p.Config().StateDir, "appliance.log"), 6000))
+			for _, m := range p.Machines() {
+				text := m.Console().Text()
+				t.Logf("the console of %s ends with:\n%s", m.Spec().Name, text[max(0, len(text)-2000):])
+			}
 		}
 		if err := p.Close(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)

@@ -70,7 +70,7 @@ func (o *outbox) flush(s *sockets, udp int, from uint32, port uint16) (unsent in
 		frame := o.buf[start:o.ends[i]]
 		start = o.ends[i]
 		if to := &o.dests[i]; to.link {
-			o.frame(nl, frame, to, s.ifindex, from, port)
+			o.frame(nl, frame, to, s.device.Index(), from, port)
 			nl++
 		} else {
 			o.datagram(nu, frame[headroom:], to)

@@ -107,8 +107,8 @@ func (s *Server) Serve(ctx context.Context) error {
 		wg.Go(func() { s.eventLoop(ctx) })
 	}
 	wg.Go(func() {
-		if err := socks.watch(ctx, s.cfg.Interface); err != nil {
-			stop(err)
+		if err := socks.device.Watch(ctx); err != nil {
+			stop(fmt.Errorf("dhcp: %w", err))
 		}
 	})
 	wg.Go(func() {

@@ -1,13 +1,13 @@
 package dhcp
 
 import (
-	"context"
 	"fmt"
 	"syscall"
-	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-pod/gantry/pxe/internal/device"
 )
 
 // Queue sizes in bytes of socket buffer; the kernel charges 1-2 kB a packet.
@@ -26,7 +26,7 @@ type sockets struct {
 	discovers int
 	boot      int // port 4011, or -1
 	link      int // sends frames to clients without an address
-	ifindex   int
+	device    *device.Device
 }
 
 // openSockets binds to cfg's interface. Two sockets share the port: a BPF
@@ -46,9 +46,8 @@ func (s *sockets) open(cfg Config) (err error) {
 	if s.link, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("dhcp: packet socket: %w", err)
 	}
-	// Before any is bound: watch then sees if it changes meanwhile.
-	if s.ifindex, err = s.index(cfg.Interface); err != nil {
-		return err
+	if s.device, err = device.Open(cfg.Interface); err != nil {
+		return fmt.Errorf("dhcp: %w", err)
 	}
 	// A port shared by SO_REUSEPORT would be shared with a second server of
 	// ours as well, and neither would notice. So ask for it alone first.
@@ -83,42 +82,6 @@ func portIsFree(device string, port uint16) error {
 		return err
 	}
 	return unix.Close(fd)
-}
-
-// watchEvery is how often the interface is looked at that the sockets are bound to.
-const watchEvery = time.Second
-
-// watch returns an error when the interface is gone or was made anew, and nil
-// when ctx ends: the kernel binds to its number, and says nothing when that ends.
-func (s *sockets) watch(ctx context.Context, device string) error {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		index, err := s.index(device)
-		if err != nil {
-			return err
-		}
-		if index != s.ifindex {
-			return fmt.Errorf("dhcp: interface %s was made anew", device)
-		}
-	}
-}
-
-// index returns an interface's number now, in the sockets' network namespace.
-func (s *sockets) index(device string) (int, error) {
-	req, err := unix.NewIfreq(device)
-	if err == nil {
-		err = unix.IoctlIfreq(s.link, unix.SIOCGIFINDEX, req)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("dhcp: interface %s: %w", device, err)
-	}
-	return int(req.Uint32()), nil
 }
 
 func udpSocket(device string, port uint16, shared bool, queue int) (int, error) {
@@ -210,5 +173,8 @@ func (s *sockets) close() {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
+	}
+	if s.device != nil {
+		s.device.Close()
 	}
 }

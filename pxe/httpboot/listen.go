@@ -8,68 +8,53 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// watchEvery is how often a listener looks whether its interface is still there.
-const watchEvery = time.Second
+	"github.com/gantry-pod/gantry/pxe/internal/device"
+)
 
 // Listen opens a TCP listener for what comes in on one interface
 // (SO_BINDTODEVICE): an address alone is answered on every interface, as Linux
 // takes it for the host's. A listener hears nothing of an interface that goes
 // away: then, and when another takes its name, Accept fails, and Listen is to be
 // called again. The interface need not have the address yet.
-func Listen(ctx context.Context, addr netip.AddrPort, device string) (net.Listener, error) {
-	ifi, err := net.InterfaceByName(device)
+func Listen(ctx context.Context, addr netip.AddrPort, name string) (net.Listener, error) {
+	dev, err := device.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("httpboot: interface %s: %w", device, err)
+		return nil, fmt.Errorf("httpboot: %w", err)
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		ctrl := c.Control(func(fd uintptr) {
-			err = errors.Join(unix.BindToDevice(int(fd), device), unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1))
+			err = errors.Join(unix.BindToDevice(int(fd), name), unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1))
 		})
 		return errors.Join(ctrl, err)
 	}}
 	inner, err := lc.Listen(ctx, "tcp4", addr.String())
 	if err != nil {
-		return nil, fmt.Errorf("httpboot: port %d on %s: %w", addr.Port(), device, err)
+		dev.Close()
+		return nil, fmt.Errorf("httpboot: port %d on %s: %w", addr.Port(), name, err)
 	}
-	l := &deviceListener{Listener: inner, closed: make(chan struct{})}
-	go l.watch(device, ifi.Index)
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l := &deviceListener{Listener: inner, stop: stop}
+	go l.watch(watching, dev)
 	return l, nil
 }
 
 type deviceListener struct {
 	net.Listener
-	closed chan struct{}
-	once   atomic.Bool
-	lost   atomic.Pointer[error] // why Accept fails, if not for Close
+	stop context.CancelFunc
+	lost atomic.Pointer[error] // why Accept fails, if not for Close
 }
 
 // watch closes the listener when its interface is no longer what it was.
-func (l *deviceListener) watch(device string, index int) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-l.closed:
-			return
-		case <-tick.C:
-		}
-		ifi, err := net.InterfaceByName(device)
-		if err == nil && ifi.Index == index {
-			continue
-		}
-		if err == nil {
-			err = errors.New("was made anew")
-		}
-		err = fmt.Errorf("httpboot: interface %s: %w", device, err)
+func (l *deviceListener) watch(ctx context.Context, dev *device.Device) {
+	defer dev.Close()
+	if err := dev.Watch(ctx); err != nil {
+		err = fmt.Errorf("httpboot: %w", err)
 		l.lost.Store(&err)
-		l.Close()
-		return
+		_ = l.Close()
 	}
 }
 
@@ -86,8 +71,6 @@ func (l *deviceListener) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (l *deviceListener) Close() error {
-	if l.once.CompareAndSwap(false, true) {
-		close(l.closed)
-	}
+	l.stop()
 	return l.Listener.Close()
 }

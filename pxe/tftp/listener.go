@@ -5,24 +5,23 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// watchEvery is how often the interface is looked at that the sockets are bound to.
-const watchEvery = time.Second
+	"github.com/gantry-pod/gantry/pxe/internal/device"
+)
 
 // listener is the socket that requests come to. All loops wait for it, and one
 // of them is woken for each burst of requests.
 type listener struct {
 	fd     int
 	addr   netip.AddrPort
-	device string // "": any
-	index  int    // of device
+	device *device.Device // nil: any
 }
 
-func listen(addr netip.AddrPort, device string) (*listener, error) {
+// listen opens the socket, for what comes in on the interface with that name, or
+// on any for "".
+func listen(addr netip.AddrPort, name string) (*listener, error) {
 	family := unix.AF_INET
 	if addr.Addr().Is6() {
 		family = unix.AF_INET6
@@ -31,8 +30,8 @@ func listen(addr netip.AddrPort, device string) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	l := &listener{fd: fd, addr: addr, device: device}
-	if err := l.setup(family); err != nil {
+	l := &listener{fd: fd, addr: addr}
+	if err := l.setup(family, name); err != nil {
 		l.close()
 		return nil, err
 	}
@@ -40,13 +39,13 @@ func listen(addr netip.AddrPort, device string) (*listener, error) {
 }
 
 // setup makes the socket tell which address a request was sent to, and binds it.
-func (l *listener) setup(family int) (err error) {
-	if l.device != "" {
-		if l.index, err = interfaceIndex(l.device); err != nil {
+func (l *listener) setup(family int, name string) (err error) {
+	if name != "" {
+		if l.device, err = device.Open(name); err != nil {
 			return err
 		}
-		if err := unix.BindToDevice(l.fd, l.device); err != nil {
-			return fmt.Errorf("bind to %s: %w", l.device, err)
+		if err := unix.BindToDevice(l.fd, name); err != nil {
+			return fmt.Errorf("bind to %s: %w", name, err)
 		}
 	}
 	level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
@@ -69,7 +68,12 @@ func (l *listener) setup(family int) (err error) {
 	return nil
 }
 
-func (l *listener) close() { _ = unix.Close(l.fd) }
+func (l *listener) close() {
+	_ = unix.Close(l.fd)
+	if l.device != nil {
+		l.device.Close()
+	}
+}
 
 // receive takes one request; the error is EAGAIN if there is none.
 func (l *listener) receive(packet, oob []byte) (n, oobn int, peer netip.AddrPort, err error) {
@@ -89,30 +93,12 @@ func (l *listener) send(p []byte, local netip.Addr, peer netip.AddrPort) {
 	_ = unix.Sendmsg(l.fd, p, source(local), sockaddr(peer), unix.MSG_DONTWAIT)
 }
 
-// watch returns an error when the interface is gone or was made anew: the
-// kernel binds to its number, and says nothing when that ends.
+// watch returns an error when the interface is no longer what it was.
 func (l *listener) watch(ctx context.Context) error {
-	if l.device == "" {
+	if l.device == nil {
 		return nil
 	}
-	for sleep(ctx, watchEvery) {
-		index, err := interfaceIndex(l.device)
-		if err == nil && index != l.index {
-			err = fmt.Errorf("interface %s was made anew", l.device)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func interfaceIndex(name string) (int, error) {
-	ifi, err := net.InterfaceByName(name)
-	if err != nil {
-		return 0, fmt.Errorf("interface %s: %w", name, err)
-	}
-	return ifi.Index, nil
+	return l.device.Watch(ctx)
 }
 
 // addrPort converts an address of the system calls, an IPv4 one to its plain form.
