@@ -33,6 +33,12 @@ type kept struct {
 
 func (*kept) Close() error { return nil }
 
+// ReadAtNow implements Prompt.
+func (c *kept) ReadAtNow(p []byte, off int64) int {
+	n, _ := c.ReadAt(p, off)
+	return n
+}
+
 // is reports whether it is that of the file described.
 func (c *kept) is(info fs.FileInfo) bool {
 	return os.SameFile(c.info, info) && c.info.Size() == info.Size() && c.info.ModTime().Equal(info.ModTime())

@@ -228,11 +228,16 @@ func (l *loop) after(s *session, err error) {
 	if s.full {
 		_ = l.watch(unix.EPOLL_CTL_MOD, s.sock.fd, unix.EPOLLIN|unix.EPOLLOUT)
 	}
-	if s.wantsPage() {
-		s.reading = true
-		l.readers.Add(1)
-		go l.read(s)
+	if !s.wantsPage() {
+		return
 	}
+	if pg := s.pager.fillNow(); pg != nil {
+		l.after(s, s.gotPage(pg))
+		return
+	}
+	s.reading = true
+	l.readers.Add(1)
+	go l.read(s)
 }
 
 // discard frees a session that the loop has never seen.

@@ -29,34 +29,31 @@ func (p *page) holds(block uint64) bool { return block >= p.first && block < p.f
 
 // pager cuts a file into pages, in order.
 type pager struct {
-	src    io.Reader
+	file   File
+	ascii  io.Reader  // file translated, or nil
 	pool   *sync.Pool // of *pageBuf
-	size   int64      // what src must yield; negative: until io.EOF
+	size   int64      // what there is to send; negative: until io.EOF
 	block  int        // bytes of data in a packet
 	next   uint64
 	offset int64
 }
 
 func newPager(f File, block int, ascii bool, pool *sync.Pool) *pager {
-	src := io.NewSectionReader(f, 0, f.Size())
+	p := &pager{file: f, pool: pool, size: f.Size(), block: block, next: 1}
 	if ascii {
-		return &pager{src: newNetascii(src), pool: pool, size: -1, block: block, next: 1}
+		p.ascii, p.size = newNetascii(io.NewSectionReader(f, 0, f.Size())), -1
 	}
-	return &pager{src: src, pool: pool, size: f.Size(), block: block, next: 1}
+	return p
 }
 
 // fill reads the next page. It blocks as long as the file does.
 func (p *pager) fill() (*page, error) {
-	stride := p.block + headerLen
-	n := pageBytes / stride
-	if p.size >= 0 { // the last block is the first that is not full, if need be empty
-		n = int(min(int64(n), (p.size-p.offset)/int64(p.block)+1))
+	pg, n := p.newPage()
+	src := p.ascii
+	if src == nil {
+		src = io.NewSectionReader(p.file, p.offset, p.size-p.offset)
 	}
-	pg := &page{first: p.next, buf: p.pool.Get().(*pageBuf)}
-	// Read everything to the end of the space, then move each block forward to
-	// behind its header: a block's place never reaches into the next's source.
-	data := pg.buf[n*headerLen : n*stride]
-	got, err := io.ReadFull(p.src, data)
+	got, err := io.ReadFull(src, p.space(pg, n))
 	p.offset += int64(got)
 	short := err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)
 	if err != nil && !short {
@@ -67,8 +64,49 @@ func (p *pager) fill() (*page, error) {
 		p.free(pg)
 		return nil, fmt.Errorf("file ended at byte %d of %d", p.offset, p.size)
 	}
-	pg.final = short
-	if short {
+	p.cut(pg, n, got)
+	return pg, nil
+}
+
+// fillNow is fill if that needs no waiting; else it returns nil.
+func (p *pager) fillNow() *page {
+	file, ok := p.file.(Prompt)
+	if !ok || p.ascii != nil {
+		return nil
+	}
+	pg, n := p.newPage()
+	space := p.space(pg, n)
+	want := int(min(int64(len(space)), p.size-p.offset))
+	if want > 0 && file.ReadAtNow(space[:want], p.offset) < want {
+		p.free(pg)
+		return nil
+	}
+	p.offset += int64(want)
+	p.cut(pg, n, want)
+	return pg
+}
+
+// newPage returns an empty page, and how many packets it is to have at most.
+func (p *pager) newPage() (*page, int) {
+	n := pageBytes / (p.block + headerLen)
+	if p.size >= 0 { // the last block is the first that is not full, if need be empty
+		n = int(min(int64(n), (p.size-p.offset)/int64(p.block)+1))
+	}
+	return &page{first: p.next, buf: p.pool.Get().(*pageBuf)}, n
+}
+
+// space is where in pg the data of n packets is read to: the end of their space,
+// from where cut moves each block forward to behind its header. A block's place
+// never reaches into the next's source.
+func (p *pager) space(pg *page, n int) []byte {
+	return pg.buf[n*headerLen : n*(p.block+headerLen)]
+}
+
+// cut makes the got bytes in the space for n packets into packets.
+func (p *pager) cut(pg *page, n, got int) {
+	data, stride := p.space(pg, n), p.block+headerLen
+	if got < len(data) {
+		pg.final = true
 		n = got/p.block + 1
 	}
 	for i := range n {
@@ -81,7 +119,6 @@ func (p *pager) fill() (*page, error) {
 		p.next++
 	}
 	pg.n = uint64(n)
-	return pg, nil
 }
 
 // free recycles a page's memory; pg is not used afterwards.

@@ -7,13 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spinLimit bounds how long a loop asks for news before it sleeps. A sleep and
-// the wake-up from it cost a processor about as much.
-const spinLimit = 60 * time.Microsecond
+// spinLimit bounds how long a loop asks for news before it sleeps: as long as a
+// client on the same wire takes to answer. A sleep and its wake-up cost the
+// transfer some 50 µs of it.
+const spinLimit = 300 * time.Microsecond
 
-// waiter waits for a loop's events. As long as answers come back faster than a
-// sleep is worth it asks again and again; the first that takes longer, because
-// the client is far away or has no processor to run on, makes it sleep at once,
+// waiter waits for a loop's events. As long as answers come back faster than
+// spinLimit it asks again and again; the first that takes longer, because the
+// client is far away or has no processor to run on, makes it sleep at once,
 // until a sleep turns out to have been that short. KVM's halt polling does the
 // same (Documentation/virt/kvm/halt-polling.rst).
 type waiter struct {
