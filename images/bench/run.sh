@@ -51,10 +51,15 @@ fresh() {
 	loop=$(losetup -f --show --direct-io=on "$work/disk")
 }
 
-# bounded COMMAND: runs it in a control group that may write to the loop device
-# at disk_rate, and waits for what it wrote.
+# The disk that WORKDIR is on, below partitions: what is made zero by command, and
+# so is a hole in the loop device's file, is not written to it and does not count.
+disk=$(findmnt -nvo SOURCE -T "$work")
+[ "$(lsblk -ndo TYPE "$disk")" != part ] || disk=/dev/$(lsblk -ndo PKNAME "$disk")
+number=$(lsblk -ndo MAJ:MIN "$disk" | tr -d ' ')
+
+# bounded COMMAND: runs it in a control group that may write to the disk at
+# disk_rate. The loop device writes in the group of who asked it to.
 bounded() {
-	local number; number=7:${loop#/dev/loop}
 	if [ -d /sys/fs/cgroup/blkio ]; then
 		group=/sys/fs/cgroup/blkio/gantry-bench-$$
 		mkdir -p "$group"; echo "$number $disk_rate" >"$group/blkio.throttle.write_bps_device"
