@@ -14,8 +14,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/klauspost/cpuid/v2"
-
 	"github.com/gantry-pod/gantry/netboot/agent"
 	"github.com/gantry-pod/gantry/netboot/modules"
 	"github.com/gantry-pod/gantry/netboot/pid1"
@@ -61,11 +59,6 @@ func first(ctx context.Context) error {
 	// times, for modules that nobody has, a tenth of a second each in QEMU.
 	if err := os.Symlink(self, "/sbin/modprobe"); err != nil {
 		log.Error("the kernel cannot ask for modules; going on", "err", err)
-	}
-	// QEMU without KVM does vector instructions in software: the plain form of
-	// BLAKE3 (zeebo/blake3 reads this when it starts) is 1.7 times faster there.
-	if cpuid.CPU.HypervisorVendorID == cpuid.QEMU {
-		os.Setenv("BLAKE3_PUREGO", "1")
 	}
 	return pid1.Run(ctx, pid1.Config{
 		Agent: self, AgentName: agentName, Console: os.Stderr, Tell: tell,
