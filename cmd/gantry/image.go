@@ -20,10 +20,25 @@ func newImageCmd(app *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "image", Short: "The image library: import, list, show, verify, delete", Aliases: []string{"images"}}
 	cmd.AddCommand(newImageImportCmd(app), newImageListCmd(app),
 		&cobra.Command{ValidArgsFunction: app.complete(imageNames), Use: "show IMAGE", Short: "Show an image", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-			return app.showImage(cmd, http.MethodGet, "/v1/images/"+url.PathEscape(args[0]))
+			var i api.Image
+			if err := app.call(cmd.Context(), http.MethodGet, "/v1/images/"+url.PathEscape(args[0]), nil, &i); err != nil {
+				return err
+			}
+			return app.print(i, func(w io.Writer) error { return printImage(w, i) })
 		}},
 		&cobra.Command{ValidArgsFunction: app.complete(imageNames), Use: "verify IMAGE", Short: "Read every byte of an image and compare it with its manifest", Args: exactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-			if err := app.showImage(cmd, http.MethodPost, "/v1/images/"+url.PathEscape(args[0])+"/verify"); err != nil {
+			c, err := app.newClient()
+			if err != nil {
+				return err
+			}
+			stop := app.watchTransfer(cmd.Context(), c, args[0], "verify")
+			var i api.Image
+			err = c.call(cmd.Context(), http.MethodPost, "/v1/images/"+url.PathEscape(args[0])+"/verify", nil, &i)
+			stop()
+			if err != nil {
+				return err
+			}
+			if err := app.print(i, func(w io.Writer) error { return printImage(w, i) }); err != nil {
 				return err
 			}
 			fmt.Fprintln(app.err, "every chunk is as the manifest says")
@@ -55,14 +70,6 @@ func newImageListCmd(app *app) *cobra.Command {
 	}}
 }
 
-func (a *app) showImage(cmd *cobra.Command, method, path string) error {
-	var i api.Image
-	if err := a.call(cmd.Context(), method, path, nil, &i); err != nil {
-		return err
-	}
-	return a.print(i, func(w io.Writer) error { return printImage(w, i) })
-}
-
 func printImage(w io.Writer, i api.Image) error {
 	return printTable(w, []string{"WHAT", "VALUE"}, [][]string{
 		{"image", i.Name + ":" + i.Version}, {"digest", i.Digest}, {"os", strings.TrimSpace(i.OS + " " + i.OSVersion)},
@@ -85,7 +92,10 @@ func newImageImportCmd(app *app) *cobra.Command {
 			var img api.Image
 			spec.Path = args[0]
 			if remote || strings.Contains(args[0], "://") {
-				if err := c.call(cmd.Context(), http.MethodPost, "/v1/images", spec, &img); err != nil {
+				stop := app.watchTransfer(cmd.Context(), c, spec.Name+":"+spec.Version, "import")
+				err := c.call(cmd.Context(), http.MethodPost, "/v1/images", spec, &img)
+				stop()
+				if err != nil {
 					return err
 				}
 				return app.print(img, func(w io.Writer) error { return printImage(w, img) })
@@ -136,44 +146,8 @@ func (a *app) upload(cmd *cobra.Command, c *client, path string, spec api.Import
 	if err != nil {
 		return err
 	}
-	body := &meteredReader{r: f, total: st.Size(), app: a, tty: isTerminal(a.err), began: a.now()}
+	body := &meteredReader{r: f, total: st.Size(), meter: a.newMeter("import")}
 	err = c.call(cmd.Context(), http.MethodPut, "/v1/images/"+url.PathEscape(spec.Name)+"/"+url.PathEscape(spec.Version), io.Reader(body), img, "Gantry-Image", string(meta))
-	body.clear()
+	body.meter.clear()
 	return err
-}
-
-// meteredReader shows how much of an upload is done: on a terminal live, else in
-// a line every ten seconds.
-type meteredReader struct {
-	r           io.Reader
-	done, total int64
-	app         *app
-	tty         bool
-	began, last time.Time
-}
-
-// Read implements io.Reader.
-func (m *meteredReader) Read(p []byte) (int, error) {
-	n, err := m.r.Read(p)
-	m.done += int64(n)
-	now, interval, format := m.app.now(), plainInterval, "import %3d %%  %s of %s  %s/s\n"
-	if m.tty {
-		interval, format = 200*time.Millisecond, "\r\x1b[K  import  %3d %%  %s of %s  %s/s"
-	}
-	last := m.last
-	if last.IsZero() {
-		last = m.began
-	}
-	if now.Sub(last) >= interval && m.total > 0 {
-		m.last = now
-		rate := float64(m.done) / now.Sub(m.began).Seconds()
-		fmt.Fprintf(m.app.err, format, m.done*100/m.total, size(m.done), size(m.total), size(int64(rate)))
-	}
-	return n, err
-}
-
-func (m *meteredReader) clear() {
-	if m.tty {
-		fmt.Fprint(m.app.err, "\r\x1b[K")
-	}
 }

@@ -122,16 +122,46 @@ func TestUploadProgress(t *testing.T) {
 		var errs strings.Builder
 		now := t0
 		a := &app{err: &errs, now: func() time.Time { return now }}
-		m := &meteredReader{r: iotest.OneByteReader(strings.NewReader(strings.Repeat("x", 30))), total: 30, app: a, tty: tty, began: t0}
+		m := &meteredReader{r: iotest.OneByteReader(strings.NewReader(strings.Repeat("x", 30))), total: 30, meter: &meter{app: a, doing: "import", tty: tty, began: t0, last: t0}}
 		for range 30 {
 			if _, err := m.Read(make([]byte, 10)); err != nil {
 				t.Fatal(err)
 			}
 			now = now.Add(time.Second)
 		}
-		m.clear()
+		m.meter.clear()
 		if got := errs.String(); !tty && got != want || tty && strings.Count(got, "\r\x1b[K") != 30 {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// TestTransferProgress: what the appliance reads by itself is shown as well.
+func TestTransferProgress(t *testing.T) {
+	looks := make(chan struct{})
+	mux := http.NewServeMux()
+	done := 0
+	mux.HandleFunc("GET /v1/transfers", func(w http.ResponseWriter, r *http.Request) {
+		done += 100
+		answer([]map[string]any{{"image": "other:1", "doing": "verify", "done": 7}, {"image": "mini:1", "doing": "import", "done": 9},
+			{"image": "mini:1", "doing": "verify", "done": done, "total": 1000}})(w, r)
+		if done == 300 {
+			close(looks)
+		}
+	})
+	mux.HandleFunc("POST /v1/images/mini/verify", func(w http.ResponseWriter, r *http.Request) {
+		<-looks
+		answer(map[string]any{"name": "mini", "version": "1"})(w, r)
+	})
+	appliance(t, mux)
+	var out, errs strings.Builder
+	a := newApp(strings.NewReader(""), &out, &errs)
+	now := t0
+	a.now = func() time.Time { now = now.Add(6 * time.Second); return now }
+	if code := run(t.Context(), a, []string{"image", "verify", "mini"}); code != exitOK || !strings.Contains(out.String(), "mini:1") {
+		t.Fatalf("exit code %d, %q, %q", code, out.String(), errs.String())
+	}
+	if want := "verify  20 %  200 B of 1000 B  16 B/s\n"; !strings.HasPrefix(errs.String(), want) {
+		t.Errorf("%q, want %q first", errs.String(), want)
 	}
 }

@@ -41,17 +41,29 @@ func (r *Refused) Error() string { return fmt.Sprintf("HTTP status %d: %s", r.St
 // unless that is nil. The error is a *Refused if the appliance answered with
 // one.
 func (c *Client) Call(ctx context.Context, method, path string, in, out any, header ...string) error {
+	b, err := c.send(ctx, method, path, in, header)
+	if err != nil || out == nil {
+		return err
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// send is Call, but for the decoding.
+func (c *Client) send(ctx context.Context, method, path string, in any, header []string) ([]byte, error) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		body = bytes.NewReader(b)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://gantry"+path, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {
@@ -59,25 +71,19 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any, hea
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if res.StatusCode/100 != 2 {
 		refused := &Refused{Status: res.StatusCode, Detail: string(b)}
 		_ = json.Unmarshal(b, refused) // or the body as it is
-		return fmt.Errorf("%s %s: %w", method, path, refused)
+		return nil, fmt.Errorf("%s %s: %w", method, path, refused)
 	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(b, out); err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	return nil
+	return b, nil
 }
 
 // every is how often what is waited for is looked at.
@@ -102,6 +108,12 @@ func (c *Client) Machine(ctx context.Context, id string) (m Machine, err error) 
 // Machines returns all machines.
 func (c *Client) Machines(ctx context.Context) (all []Machine, err error) {
 	return all, c.Call(ctx, http.MethodGet, "/v1/machines", nil, &all)
+}
+
+// Log returns the last lines of a machine's own log.
+func (c *Client) Log(ctx context.Context, machine string, lines int) (string, error) {
+	b, err := c.send(ctx, http.MethodGet, fmt.Sprintf("/v1/machines/%s/log?tail=%d", machine, lines), nil, nil)
+	return string(b), err
 }
 
 // Submit asks for a change of a machine. Repeating it with the same key is the

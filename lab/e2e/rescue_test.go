@@ -16,7 +16,7 @@ import (
 )
 
 // TestRescue logs in to a machine's rescue system, repairs what is on its disk,
-// restarts it from within, and ends with the machine's own system.
+// restarts it from within, kills its agent, and ends with the machine's own system.
 func TestRescue(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, "rs", "boot: 2m, verify: 2m", small("m1"))
@@ -35,6 +35,19 @@ func TestRescue(t *testing.T) {
 
 	t.Run("restarted from within", func(t *testing.T) {
 		p.restartsInRescue(t, m, boot, "reboot -f")
+	})
+	t.Run("its agent crashes", func(t *testing.T) {
+		boot := p.inRescue(t, m, "cat /proc/sys/kernel/random/boot_id")
+		p.restartsInRescue(t, m, boot, "kill -ABRT $(pidof gantry-agent)")
+		log, err := p.api.Log(t.Context(), m.ID, 10_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"SIGABRT: abort", "goroutine 1 ", "the agent ended: "} {
+			if !strings.Contains(log, want) {
+				t.Errorf("the machine's log does not have %q:\n%s", want, log[max(0, len(log)-4000):])
+			}
+		}
 	})
 
 	m = p.do(t, "m1", "unrescue", nil)
