@@ -180,10 +180,12 @@ func TestApplianceDies(t *testing.T) {
 }
 
 // TestApplianceDiesUEFI kills it in every stage of a deployment of a machine
-// with the other firmware.
+// with the other firmware, which boots from the network by HTTP.
 func TestApplianceDiesUEFI(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, "au", "boot: 2m, verify: 3m, agent_lost: 20s", smallUEFI("u1"))
+	spec := smallUEFI("u1")
+	spec.HTTPBoot = true
+	p := newPod(t, "au", "boot: 2m, verify: 3m, agent_lost: 20s", spec)
 	p.importMini(t)
 	p.accept(t, "u1")
 	var seen []string
@@ -203,6 +205,9 @@ func TestApplianceDiesUEFI(t *testing.T) {
 		}
 	}
 	wantRight(t, p, "u1", "phoenix")
+	if text := p.Machine("u1").Console().Text(); !strings.Contains(text, "UEFI HTTPv4") || strings.Contains(text, "UEFI PXEv4") {
+		t.Errorf("it did not boot by HTTP: %.2000q", text)
+	}
 }
 
 // halfWritten is the stage in which a part of the image is on the disk: each
@@ -214,7 +219,7 @@ const halfWritten = "image/write half done"
 // What is tried again ends as it should, what is not ends wiped.
 func TestMachineDies(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, "mk", "boot: 75s, verify: 150s, agent_lost: 20s", small("m1"), small("m2"), small("m3"), smallUEFI("u1"))
+	p := newPod(t, "mk", "boot: 55s, verify: 110s, agent_lost: 15s", small("m1"), small("m2"), small("m3"), smallUEFI("u1"))
 	p.importMini(t)
 	var whole []string // the stages of a deployment that nobody disturbed
 	t.Run("before", func(t *testing.T) {

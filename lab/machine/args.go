@@ -65,6 +65,11 @@ func (s Spec) args(on powerOn) []string {
 			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+ovmfCode,
 			"-drive", "if=pflash,unit=1,format=raw,file=vars.fd")
 	}
+	if s.HTTPBoot { // OVMF's switches: edk2, OvmfPkg/RUNTIME_CONFIG.md
+		a = append(a,
+			"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no",
+			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
+	}
 	boot := 1 // the network first, always: the appliance decides
 	for i, n := range s.NICs {
 		a = append(a, s.nicArgs(i, n, boot)...)

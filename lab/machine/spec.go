@@ -25,6 +25,9 @@ type Spec struct {
 	Name string `json:"name"`
 	// Firmware is [BIOS] unless set.
 	Firmware Firmware `json:"firmware,omitempty"`
+	// HTTPBoot has UEFI firmware boot from the network by HTTP (UEFI 2.10,
+	// section 24.7) and not by PXE, which it else tries first.
+	HTTPBoot bool `json:"http_boot,omitempty"`
 	// CPUs is the number of processors, 2 unless set.
 	CPUs int `json:"cpus,omitempty"`
 	// MemoryMiB is in MiB, 1024 unless set.
@@ -136,6 +139,7 @@ func (s Spec) Validate() error {
 	}
 	check(nameForm.MatchString(s.Name), "name: want at most 15 of a-z, 0-9 and -")
 	check(s.Firmware == BIOS || s.Firmware == UEFI, "firmware %q: want bios or uefi", s.Firmware)
+	check(!s.HTTPBoot || s.Firmware == UEFI, "http_boot: only uefi firmware has it")
 	check(s.CPUs >= 1 && s.CPUs <= 64, "cpus %d: want 1 to 64", s.CPUs)
 	check(s.MemoryMiB >= 128 && s.MemoryMiB <= 1<<20, "memory_mib %d: want 128 to 1048576", s.MemoryMiB)
 	check(uuidForm.MatchString(s.UUID), "uuid %q: want lower-case hexadecimal 8-4-4-4-12", s.UUID)
