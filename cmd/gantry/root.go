@@ -84,6 +84,7 @@ func newRootCmd(app *app) *cobra.Command {
 		newMachineCmd(app),
 		newImageCmd(app),
 		newPDUCmd(app),
+		newDriverCmd(app),
 		newRequestCmd(app),
 		newAlertCmd(app),
 		newStatusCmd(app),

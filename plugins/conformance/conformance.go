@@ -60,6 +60,8 @@ type Options struct {
 	Settle time.Duration
 	// Calls is how many go at once: 200 if zero.
 	Calls int
+	// Each, if set, is called with each verdict as soon as it is there.
+	Each func(Verdict)
 	// Generation is what the checks' fencing begins at: above every earlier
 	// one. Zero takes the time in nanoseconds.
 	Generation uint64
@@ -117,6 +119,9 @@ func VerifyPDU(ctx context.Context, client PDU, opts Options) []Verdict {
 			begun := time.Now()
 			v.Err = b.perform(ctx, c)
 			v.Took = time.Since(begun)
+		}
+		if b.opts.Each != nil {
+			b.opts.Each(v)
 		}
 		verdicts = append(verdicts, v)
 	}
