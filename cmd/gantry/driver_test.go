@@ -50,7 +50,7 @@ func TestDriverVerify(t *testing.T) {
 	}
 	config := write("pdu.json", `{"version":"2c","community":"look","write_community":"sesam","timeout_ms":200,"settle_ms":300}`, 0o600)
 	verify := func(more ...string) (int, string, string) {
-		return gantry(t, append([]string{"driver", "verify", "--target", address, "--calls", "20", "--settle", "2s"}, more...)...)
+		return gantry(t, append([]string{"driver", "verify", "--target", address, "--calls", "20"}, more...)...)
 	}
 
 	code, out, errs := verify(binary, "--config", config)
@@ -69,7 +69,7 @@ func TestDriverVerify(t *testing.T) {
 	}
 
 	agent.Fail(7, labpdu.Dead)
-	code, out, errs = verify(binary, "--config", config, "--outlet", "7")
+	code, out, errs = verify(binary, "--config", config, "--outlet", "7", "--settle", "1s")
 	if code != exitFailed || !strings.Contains(out, "broken    set ") || !strings.Contains(errs, "breaks ") {
 		t.Errorf("a dead outlet: exit code %d\n%s%s", code, out, errs)
 	}
