@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gantry-pod/gantry/netboot/job"
+	"github.com/gantry-pod/gantry/store/storetest"
 )
 
 // TestHelloRefused presents a good token in every wrong way: each is refused
@@ -143,11 +144,11 @@ func TestTokensAreNotStored(t *testing.T) {
 		session := b.welcome(b.call(t.Context(), "POST", "/agent/v1/hello", token, addr1, goodHello()))
 		b.close()
 		for _, secret := range []string{token, session} {
-			if inFiles(t, b.dir, secret) {
+			if storetest.Holds(t, b.dir, secret) {
 				t.Error("a token is in the store's files in clear")
 			}
 		}
-		if !inFiles(t, b.dir, machine1) {
+		if !storetest.Holds(t, b.dir, machine1) {
 			t.Error("the search finds nothing at all")
 		}
 		b.open()

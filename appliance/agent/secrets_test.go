@@ -3,15 +3,14 @@ package agent
 import (
 	"encoding/json"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gantry-pod/gantry/netboot/job"
+	"github.com/gantry-pod/gantry/store/storetest"
 )
 
 // TestJobSecretsAreSealed: the agent gets the whole job, also from an appliance
@@ -33,7 +32,7 @@ func TestJobSecretsAreSealed(t *testing.T) {
 			if d := cmp.Diff(config, got.Deploy.Config); d != "" {
 				t.Error(d)
 			}
-			if b.inStore("s3cret") || i == 0 && !b.inStore("hostname") { // later it is compressed
+			if storetest.Holds(t, filepath.Join(b.dir, "store"), "s3cret") || i == 0 && !storetest.Holds(t, filepath.Join(b.dir, "store"), "hostname") { // later it is compressed
 				t.Error("the store shows the job's secrets, or nothing at all")
 			}
 			b.restart()
@@ -49,21 +48,4 @@ func TestJobSecretsAreSealed(t *testing.T) {
 			t.Error("the caller's job was changed")
 		}
 	})
-}
-
-// inStore says whether the store's files hold text.
-func (b *bench) inStore(text string) (found bool) {
-	b.t.Helper()
-	err := filepath.WalkDir(filepath.Join(b.dir, "store"), func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		found = found || strings.Contains(string(content), text)
-		return err
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return found
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gantry-pod/gantry/appliance/asset"
+	"github.com/gantry-pod/gantry/store/storetest"
 )
 
 type secretSpec struct {
@@ -41,24 +40,6 @@ func TestRedact(t *testing.T) {
 			t.Errorf("%s is shown as %s", in, out)
 		}
 	}
-}
-
-// inFiles says whether the store's files hold text.
-func (b *bench) inFiles(text string) bool {
-	b.t.Helper()
-	found := false
-	err := filepath.WalkDir(b.dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		found = found || strings.Contains(string(content), text)
-		return err
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return found
 }
 
 // TestSecretsAreSealed: a step sees the whole specification, also after a crash,
@@ -99,7 +80,7 @@ func TestSecretsAreSealed(t *testing.T) {
 			if spec, err := b.book.Spec(&q); (want == Done) != errors.Is(err, ErrSecretsGone) || (want == Failed) != strings.Contains(string(spec), "s3cret") {
 				t.Errorf("spec %s, %v", spec, err)
 			}
-			if b.inFiles("s3cret") || !b.inFiles("debian") {
+			if storetest.Holds(t, b.dir, "s3cret") || !storetest.Holds(t, b.dir, "debian") {
 				t.Error("the store's files show a secret, or nothing at all")
 			}
 		})

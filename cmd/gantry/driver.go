@@ -27,9 +27,6 @@ func newDriverCmd(app *app) *cobra.Command {
 	return cmd
 }
 
-// driverPrefix begins the name of every driver's file.
-const driverPrefix = "gantry-driver-"
-
 // verifyFlags are those of gantry driver verify.
 type verifyFlags struct {
 	target, config, user string
@@ -113,9 +110,9 @@ func (a *app) verifyDriver(ctx context.Context, binary string, f verifyFlags) (*
 	if err != nil {
 		return nil, withCode(exitUsage, err)
 	}
-	name, ok := strings.CutPrefix(filepath.Base(binary), driverPrefix)
+	name, ok := strings.CutPrefix(filepath.Base(binary), host.BinaryPrefix)
 	if !ok || name == "" {
-		return nil, withCode(exitUsage, fmt.Errorf("%s: a driver's file is called %sNAME", binary, driverPrefix))
+		return nil, withCode(exitUsage, fmt.Errorf("%s: a driver's file is called %sNAME", binary, host.BinaryPrefix))
 	}
 	dir, err := os.MkdirTemp("", "gd")
 	if err != nil {

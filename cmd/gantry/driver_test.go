@@ -1,10 +1,7 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,11 +9,8 @@ import (
 	"testing"
 
 	labpdu "github.com/gantry-pod/gantry/lab/pdu"
+	"github.com/gantry-pod/gantry/lab/pdu/pdutest"
 )
-
-type noPower struct{}
-
-func (noPower) Set(int, bool) {}
 
 // TestDriverVerify checks our own driver against an emulated PDU, whole and with
 // an outlet that does not move.
@@ -27,20 +21,7 @@ func TestDriverVerify(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	agent, err := labpdu.New(labpdu.Config{Model: labpdu.RPDU2, Outlets: 8, On: true, ReadCommunity: "look", WriteCommunity: "sesam"},
-		noPower{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- agent.Serve(ctx, conn) }()
-	defer func() { cancel(); <-served }()
-	address := conn.LocalAddr().String()
+	agent, address := pdutest.Start(t, labpdu.Config{Model: labpdu.RPDU2, Outlets: 8, On: true, ReadCommunity: "look", WriteCommunity: "sesam"})
 	write := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), mode); err != nil {

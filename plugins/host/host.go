@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// binaryPrefix begins the file name of every driver; the rest is its name.
-const binaryPrefix = "gantry-driver-"
+// BinaryPrefix begins the file name of every driver; the rest is its name.
+const BinaryPrefix = "gantry-driver-"
 
 // maxRunDir keeps the path of a driver's Unix socket under the kernel's 108
 // bytes: below RunDir come a folder and a file with random names.
@@ -124,7 +124,7 @@ func New(cfg Config) (*Host, error) {
 	closing, stop := context.WithCancel(context.Background())
 	h.stop, h.closed = stop, closing.Done()
 	for _, path := range paths {
-		name := strings.TrimPrefix(filepath.Base(path), binaryPrefix)
+		name := strings.TrimPrefix(filepath.Base(path), BinaryPrefix)
 		h.drivers[name] = newDriver(cfg, as, name, path, pins)
 		h.names = append(h.names, name)
 	}
@@ -163,7 +163,7 @@ func findBinaries(dir string) ([]string, error) {
 	var paths []string
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if !strings.HasPrefix(e.Name(), binaryPrefix) {
+		if !strings.HasPrefix(e.Name(), BinaryPrefix) {
 			continue
 		}
 		// One that cannot be looked at is refused later, with the reason.

@@ -146,12 +146,12 @@ func TestBadDrivers(t *testing.T) {
 func TestPins(t *testing.T) {
 	t.Parallel()
 	listed := installDrivers(t, "good", "unlisted", "altered")
-	self, sum, err := openPinned(filepath.Join(listed, binaryPrefix+"good"), nil)
+	self, sum, err := openPinned(filepath.Join(listed, BinaryPrefix+"good"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	self.Close()
-	list := fmt.Sprintf("%x  %sgood\n%064x *%saltered\n", sum, binaryPrefix, 1, binaryPrefix)
+	list := fmt.Sprintf("%x  %sgood\n%064x *%saltered\n", sum, BinaryPrefix, 1, BinaryPrefix)
 	if err := os.WriteFile(filepath.Join(listed, pinFile), []byte(list), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestPins(t *testing.T) {
 	swapped := installDrivers(t, "good")
 	h = run(t, quick(t, swapped, t.Output()))
 	pid := ready(t, h, "good").PID
-	path := filepath.Join(swapped, binaryPrefix+"good")
+	path := filepath.Join(swapped, BinaryPrefix+"good")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ func TestClose(t *testing.T) {
 func TestBrokenLinks(t *testing.T) {
 	t.Parallel()
 	dir := installDrivers(t, "good")
-	for _, name := range []string{"dangling", binaryPrefix + "gone"} {
+	for _, name := range []string{"dangling", BinaryPrefix + "gone"} {
 		if err := os.Symlink("nowhere", filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}

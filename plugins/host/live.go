@@ -145,7 +145,7 @@ func (l *live) introduce(ctx context.Context) error {
 	}
 	l.info = device.InfoFromWire(info)
 	if l.info.Name != l.name {
-		return fmt.Errorf("its file is named %s%s, but it calls itself %q", binaryPrefix, l.name, l.info.Name)
+		return fmt.Errorf("its file is named %s%s, but it calls itself %q", BinaryPrefix, l.name, l.info.Name)
 	}
 	if slices.Contains(info.GetKinds(), pluginv1.Kind_KIND_PDU) {
 		l.info.Kinds = append(l.info.Kinds, device.KindPDU)

@@ -23,7 +23,7 @@ import (
 // TestMain makes this binary three programs: the tests; a driver, when it is
 // launched under a driver's name; and a host to be killed, for TestOrphan.
 func TestMain(m *testing.M) {
-	if name, ok := strings.CutPrefix(filepath.Base(os.Args[0]), binaryPrefix); ok {
+	if name, ok := strings.CutPrefix(filepath.Base(os.Args[0]), BinaryPrefix); ok {
 		runTestDriver(name)
 		return
 	}
@@ -141,7 +141,7 @@ func installDrivers(t *testing.T, names ...string) string {
 	}
 	dir := t.TempDir()
 	for _, name := range names {
-		installAs(t, self, filepath.Join(dir, binaryPrefix+name))
+		installAs(t, self, filepath.Join(dir, BinaryPrefix+name))
 	}
 	return dir
 }

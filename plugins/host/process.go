@@ -53,7 +53,7 @@ type process struct {
 // newProcess prepares the driver's process; env is all the environment it gets.
 func newProcess(name string, binary *os.File, env []string, socketDir string, logs *logSink) *process {
 	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
-	cmd.Args = []string{binaryPrefix + name}
+	cmd.Args = []string{BinaryPrefix + name}
 	cmd.Dir = "/"
 	cmd.Env = append(env, fmt.Sprintf("%s=%d", handshake.HostPIDEnv, os.Getpid()))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

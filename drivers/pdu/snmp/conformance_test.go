@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	labpdu "github.com/gantry-pod/gantry/lab/pdu"
+	"github.com/gantry-pod/gantry/lab/pdu/pdutest"
 	"github.com/gantry-pod/gantry/plugins/conformance"
 	"github.com/gantry-pod/gantry/plugins/host"
 )
@@ -62,33 +62,6 @@ func startHost(t testing.TB) *host.Host {
 		os.RemoveAll(run)
 	})
 	return h
-}
-
-type noPower struct{}
-
-func (noPower) Set(int, bool) {}
-
-// startPDU runs an emulated PDU on the loopback, until the test ends.
-func startPDU(t testing.TB, cfg labpdu.Config) (*labpdu.Agent, string) {
-	t.Helper()
-	agent, err := labpdu.New(cfg, noPower{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- agent.Serve(ctx, conn) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return agent, conn.LocalAddr().String()
 }
 
 // labConfig is a PDU that all logins of logins may use.
@@ -142,7 +115,7 @@ func TestConformance(t *testing.T) {
 		for name, login := range logins() {
 			t.Run(string(model)+" "+name, func(t *testing.T) {
 				t.Parallel()
-				agent, address := startPDU(t, labConfig(model))
+				agent, address := pdutest.Start(t, labConfig(model))
 				pdu := h.PDU("pdu-snmp", host.Target{Address: address, Config: json.RawMessage(login), Name: "lab"})
 				conformance.RunPDU(t, pdu, conformance.Options{Outlet: "7", Faults: faults{t, agent}})
 			})
@@ -156,7 +129,7 @@ func TestConformanceSlow(t *testing.T) {
 	h := startHost(t)
 	cfg := labConfig(labpdu.RPDU2)
 	cfg.OnDelay, cfg.OffDelay = 600*time.Millisecond, 700*time.Millisecond
-	agent, address := startPDU(t, cfg)
+	agent, address := pdutest.Start(t, cfg)
 	pdu := h.PDU("pdu-snmp", host.Target{Address: address, Config: json.RawMessage(logins()["v2c"]), Name: "lab"})
 	conformance.RunPDU(t, pdu, conformance.Options{Outlet: "7", Faults: faults{t, agent}, Calls: 20})
 }

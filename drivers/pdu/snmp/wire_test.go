@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	labpdu "github.com/gantry-pod/gantry/lab/pdu"
+	"github.com/gantry-pod/gantry/lab/pdu/pdutest"
 	"github.com/gantry-pod/gantry/plugins/device"
 	"github.com/gantry-pod/gantry/plugins/host"
 )
@@ -69,7 +70,7 @@ func TestRestartOnTheWire(t *testing.T) {
 	w := &wire{}
 	cfg := labConfig(labpdu.RPDU2)
 	cfg.OffDelay, cfg.OnDelay, cfg.Trace = 100*time.Millisecond, 100*time.Millisecond, w.see
-	_, address := startPDU(t, cfg)
+	_, address := pdutest.Start(t, cfg)
 	pdu := startHost(t).PDU("pdu-snmp", host.Target{Address: address, Config: json.RawMessage(logins()["v2c"]), Name: "lab"})
 	for i, on := range []bool{false, true} {
 		result, err := pdu.Set(t.Context(), host.Change{Outlet: "3", On: on, OperationID: fmt.Sprint(i), Generation: 1})
@@ -95,7 +96,7 @@ func TestFewRequests(t *testing.T) {
 	w := &wire{}
 	cfg := labConfig(labpdu.RPDU2)
 	cfg.Trace = w.see
-	_, address := startPDU(t, cfg)
+	_, address := pdutest.Start(t, cfg)
 	pdu := startHost(t).PDU("pdu-snmp", host.Target{Address: address, Config: json.RawMessage(logins()["v2c"]), Name: "lab"})
 	if _, err := pdu.Probe(t.Context()); err != nil {
 		t.Fatal(err)
@@ -124,7 +125,7 @@ func TestFewRequests(t *testing.T) {
 // error, the log, the driver's arguments or its environment.
 func TestLogins(t *testing.T) {
 	t.Parallel()
-	_, address := startPDU(t, labConfig(labpdu.RPDU2))
+	_, address := pdutest.Start(t, labConfig(labpdu.RPDU2))
 	h := startHost(t)
 	tests := []struct {
 		name, config string
@@ -171,7 +172,7 @@ func TestStuckCommand(t *testing.T) {
 	t.Parallel()
 	cfg := labConfig(labpdu.RPDU2)
 	cfg.On = true
-	agent, address := startPDU(t, cfg)
+	agent, address := pdutest.Start(t, cfg)
 	pdu := startHost(t).PDU("pdu-snmp", host.Target{Address: address, Config: json.RawMessage(logins()["v2c"]), Name: "lab"})
 	set := func(op string) device.State {
 		t.Helper()
@@ -196,7 +197,7 @@ func TestStuckCommand(t *testing.T) {
 // TestForeign tells what a device is that the driver does not know.
 func TestForeign(t *testing.T) {
 	t.Parallel()
-	_, address := startPDU(t, labConfig(labpdu.RPDU2))
+	_, address := pdutest.Start(t, labConfig(labpdu.RPDU2))
 	s := newSession(config{Version: "2c", Community: "look", TimeoutMS: 1000, Retries: 1, host: "127.0.0.1"}, device.Target{Name: "lab"})
 	if err := s.cfg.setAddress(address); err != nil {
 		t.Fatal(err)
@@ -224,7 +225,7 @@ func BenchmarkSet(b *testing.B) {
 	}
 	go h.Run(context.Background())
 	b.Cleanup(func() { h.Close() })
-	_, address := startPDU(b, labConfig(labpdu.RPDU2))
+	_, address := pdutest.Start(b, labConfig(labpdu.RPDU2))
 	pdu := h.PDU("pdu-snmp", host.Target{Address: address, Config: json.RawMessage(logins()["v2c"]), Name: "lab"})
 	if _, err := pdu.Probe(b.Context()); err != nil {
 		b.Fatal(err)
