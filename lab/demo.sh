@@ -41,7 +41,6 @@ say "1. A pod comes up: a switch, a PDU, an appliance, and a machine with an emp
 gantry lab up --name $name --state "$state" --machines 1 --firmware bios --disk 8 --appliance "$bin/gantry-appliance" --ssh-port $ssh_port --api-port $page_port
 export GANTRY_SOCKET=$socket
 ssh-keygen -q -t ed25519 -N '' -C gantry-demo -f "$key"
-for _ in $(seq 100); do "$bin/gantry" status >/dev/null 2>&1 && break; sleep 0.1; done
 gantry status
 echo "Watch it in a browser: http://127.0.0.1:$page_port/"
 

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-pod/gantry/lab"
+	labclient "github.com/gantry-pod/gantry/lab/client"
 	"github.com/gantry-pod/gantry/lab/control"
 	"github.com/gantry-pod/gantry/lab/machine"
 )
@@ -80,6 +81,7 @@ func (a *labApp) up(ctx context.Context, f labUpFlags) error {
 		if err != nil {
 			return labError(err)
 		}
+		a.awaitAppliance(ctx, status)
 	} else if err != nil {
 		return labError(err)
 	} else if asked, err := lab.AskedConfig(status.StateDir); err != nil || !reflect.DeepEqual(asked, cfg) {
@@ -87,6 +89,22 @@ func (a *labApp) up(ctx context.Context, f labUpFlags) error {
 			fmt.Errorf("lab %s is up with another configuration; take it down first: gantry lab down --name %[1]s", cfg.Name), err))
 	}
 	return a.printStatus(status)
+}
+
+// applianceWithin is how long an appliance may take to answer.
+const applianceWithin = 10 * time.Second
+
+// awaitAppliance waits until the lab's appliance answers, so that the next command
+// finds it. A lab whose appliance fails is up all the same, to be looked at.
+func (a *labApp) awaitAppliance(ctx context.Context, s lab.Status) {
+	if s.Appliance == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, applianceWithin)
+	defer cancel()
+	if err := labclient.New(s.Appliance.Socket).Ready(ctx); err != nil {
+		fmt.Fprintf(a.err, "gantry: the appliance does not answer yet (%v); see %s\n", err, s.Appliance.Log)
+	}
 }
 
 // labConfig is the lab that the flags ask for, complete and valid.
